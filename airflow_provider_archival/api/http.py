@@ -1,0 +1,322 @@
+"""Requests and responses as values, the errors that an answer can mean, what may be repeated and when."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+import pendulum
+
+T = TypeVar("T")
+
+MAX_RETRY_AFTER = 120.0
+"""The longest wait, in seconds, that a service's ``Retry-After`` can ask for."""
+
+_MESSAGE_LIMIT = 500
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Repeat(Enum):
+    """What sending a request once more would do, when nobody knows whether the first was acted upon."""
+
+    FREELY = "nothing, or the same thing again"
+    AFTER_A_LOOK = "perhaps start a second job"
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer as it came over the wire; the names of ``headers`` are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body as JSON; ``ValueError`` when it is none."""
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply") from None
+
+    @property
+    def is_html(self) -> bool:
+        start = self.body[:200].lstrip().lower()
+        return "html" in self.headers.get("content-type", "") or start.startswith((b"<!doctype", b"<html"))
+
+
+@dataclass(frozen=True)
+class Request(Generic[T]):
+    """
+    A call to a service, not sent yet.
+
+    :param method: the HTTP method
+    :param path: the path below the service's base URL, each variable part quoted
+    :param parse: turns a successful response into the call's value; raises ``ValueError``, ``KeyError`` or
+        ``TypeError`` for one that it can't read
+    :param json: the body, or None for none
+    :param query: the query parameters
+    :param repeat: what a repeat would do
+    :param answers: statuses other than 2xx that ``parse`` reads too, because they answer the question
+    """
+
+    method: str
+    path: str
+    parse: Callable[[Response], T]
+    json: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    repeat: Repeat = Repeat.FREELY
+    answers: frozenset[int] = frozenset()
+
+    @property
+    def target(self) -> str:
+        """The path with its query, as it stands in the request line."""
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target}"
+
+    def read(self, response: Response) -> T:
+        """Return the value of a response, or raise the :class:`ApiError` that it means."""
+        if not (200 <= response.status < 300 or response.status in self.answers):
+            raise error_of(self, response)
+        try:
+            return self.parse(response)
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            what = "an HTML page" if response.is_html else _shorten(response.body.decode("utf-8", "replace"))
+            raise UnreadableAnswer(
+                str(self), (f"unreadable answer ({type(error).__name__}: {error}): {what}",), response.status
+            ) from error
+
+
+def path_of(*parts: str) -> str:
+    """Join the parts of a path, each quoted so that it stays one part."""
+    return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def checked_id(value: Any, what: str) -> str:
+    """Return an id that is safe in a path (letters, digits, ``-`` and ``_``), or raise ``ValueError``."""
+    text = str(value).strip() if value is not None and not isinstance(value, bool) else ""
+    if not _SAFE_ID.fullmatch(text):
+        raise ValueError(f"{what} may have letters, digits, '-' and '_' only; got {value!r}")
+    return text
+
+
+class ApiError(Exception):
+    """
+    A service did not do what it was asked.
+
+    :param request_line: method and path of the request
+    :param messages: what the service said, each a sentence
+    :param status: the HTTP status; None when no answer came
+    :param retry_after: seconds to wait before a repeat, where the service told
+    """
+
+    can_repeat = False
+    """Whether the same request can succeed a little later."""
+    surely_undone = True
+    """Whether the service surely did not act on the request."""
+
+    def __init__(
+        self,
+        request_line: str,
+        messages: tuple[str, ...] = (),
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(request_line, messages, status, retry_after)
+        self.request_line = request_line
+        self.messages = messages
+        self.status = status
+        self.retry_after = retry_after
+
+    @property
+    def said(self) -> str:
+        """The service's words in one line."""
+        return " ".join(self.messages) or "no message"
+
+    def __str__(self) -> str:
+        outcome = "no answer" if self.status is None else f"HTTP {self.status}"
+        return f"{self.request_line}: {outcome}: {self.said}"
+
+
+class BadRequest(ApiError):
+    """400 and the other 4xx that say: this request is wrong."""
+
+
+class NotAuthenticated(ApiError):
+    """401: no credentials, or wrong ones."""
+
+
+class Forbidden(ApiError):
+    """403: the caller may not do this."""
+
+
+class NotFound(ApiError):
+    """404 and 410: there is no such thing, or the caller may not see it."""
+
+
+class Conflict(ApiError):
+    """409: the state of the thing does not allow this."""
+
+
+class Busy(ApiError):
+    """412: another job is running, or too much was asked for at once."""
+
+    @property
+    def running_task_id(self) -> str | None:
+        """The id of the job that is in the way, where the message names it."""
+        found = re.search(r"\bwith ID ([A-Za-z0-9_-]+)", self.said, re.IGNORECASE)
+        return found[1] if found else None
+
+
+class TooManyRequests(ApiError):
+    """429: slow down."""
+
+    can_repeat = True
+
+
+class ServiceUnavailable(ApiError):
+    """5xx and 408: the service, or something in front of it, has a problem that may pass."""
+
+    can_repeat = True
+    surely_undone = False
+
+
+class UnreadableAnswer(ApiError):
+    """An answer that is not what the reference promises: an HTML page, broken JSON, a missing field."""
+
+    can_repeat = True
+    surely_undone = False
+
+
+class Redirected(ApiError):
+    """3xx: the service, or something in front of it, points elsewhere; credentials don't follow."""
+
+
+class NotConnected(ApiError):
+    """No connection came about (refused, an unknown host, a failed TLS handshake): nothing was sent."""
+
+    can_repeat = True
+
+
+class AnswerLost(ApiError):
+    """The request went out and no answer came: a timeout, or a connection that was cut."""
+
+    can_repeat = True
+    surely_undone = False
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    401: NotAuthenticated,
+    403: Forbidden,
+    404: NotFound,
+    408: ServiceUnavailable,
+    409: Conflict,
+    410: NotFound,
+    412: Busy,
+    429: TooManyRequests,
+}
+
+
+def error_of(request: Request[Any], response: Response) -> ApiError:
+    """Return the error that an answer other than 2xx means."""
+    status = response.status
+    kind = _BY_STATUS.get(status, ServiceUnavailable if status >= 500 else BadRequest)
+    messages = messages_of(response)
+    if 300 <= status < 400:
+        kind, messages = Redirected, (f"redirected to {_origin(response.headers.get('location', ''))}",)
+    return kind(str(request), messages, status, retry_after(response.headers))
+
+
+def messages_of(response: Response) -> tuple[str, ...]:
+    """Collect what a service says in an error's body, whichever of its shapes the body has."""
+    if not response.body.strip():
+        return ()
+    if response.is_html:
+        title = re.search(rb"<title[^>]*>(.*?)</title>", response.body, re.IGNORECASE | re.DOTALL)
+        return (
+            f"an HTML page: {_shorten(title[1].decode('utf-8', 'replace'))}" if title else "an HTML page",
+        )
+    try:
+        said = response.json()
+    except ValueError:
+        return (_shorten(response.body.decode("utf-8", "replace")),)
+    return tuple(_shorten(text) for text in _sentences(said)) or (_shorten(json.dumps(said)),)
+
+
+def _sentences(said: Any) -> list[str]:
+    if isinstance(said, str):
+        return [said]
+    if isinstance(said, list):
+        return [text for item in said for text in _sentences(item)]
+    if not isinstance(said, dict):
+        return []
+    found = _sentences(said.get("errorMessages"))
+    errors = said.get("errors")
+    for name, what in errors.items() if isinstance(errors, dict) else ():
+        if isinstance(what, dict):
+            keys = ", ".join(map(str, what.get("issueIdsOrKeys") or ()))
+            found.append(
+                f"{name}: {what.get('message') or what.get('count', '')}" + (f" ({keys})" if keys else "")
+            )
+        else:
+            found.append(f"{name}: {what}")
+    if isinstance(said.get("code"), str):
+        found.append(f"{said['code']}: {said.get('message') or 'no message'}")
+        if said.get("payload"):
+            found.append(f"payload {json.dumps(said['payload'])}")
+        if said.get("request_id"):
+            found.append(f"(request_id {said['request_id']})")
+    elif isinstance(said.get("message"), str):
+        found.append(said["message"])
+    for name in ("error", "error_description"):
+        if isinstance(said.get(name), str):
+            found.append(said[name])
+    return found
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """
+    Return the seconds that a service asks to wait, 0 to :data:`MAX_RETRY_AFTER`; None when it does not ask.
+
+    Reads ``Retry-After`` (seconds, or an HTTP date, compared with the answer's own ``Date`` where it has one)
+    and ``X-RateLimit-Reset`` (an ISO time).
+    """
+    now = _moment(headers.get("date")) or pendulum.now("UTC")
+    wish = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", wish):
+        return min(float(wish), MAX_RETRY_AFTER)
+    until = _moment(wish) or _moment(headers.get("x-ratelimit-reset"))
+    if until is None:
+        return None
+    return min(max((until - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+def _moment(text: str | None) -> pendulum.DateTime | None:
+    if not text:
+        return None
+    try:
+        return pendulum.instance(parsedate_to_datetime(text))
+    except ValueError:
+        pass
+    try:
+        parsed = pendulum.parse(text)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, pendulum.DateTime) else None
+
+
+def _origin(url: str) -> str:
+    found = re.match(r"https?://[^/?#@]+(?=[/?#]|$)", url)
+    return found[0] if found else "another place"
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"

@@ -1,0 +1,378 @@
+"""Jira Cloud's archival endpoints, one function each, and what they answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pendulum
+
+from airflow_provider_archival.api.http import Repeat, Request, Response, checked_id, messages_of, path_of
+
+MAX_KEYS_PER_REQUEST = 1000
+"""How many issues one archive or unarchive request takes; Jira answers 412 to more."""
+
+NOTHING_VALID = "noValidIssue"
+"""The reason in a report for issues that Jira refused together, telling no single one's reason."""
+
+_ISSUE = re.compile(r"\d+|[A-Za-z][A-Za-z0-9_]*-\d+")
+_GOOD, _BAD = frozenset({"COMPLETE"}), frozenset({"FAILED", "CANCELLED", "DEAD"})
+_GOING_ON = frozenset({"ENQUEUED", "RUNNING", "CANCEL_REQUESTED"})
+
+
+@dataclass(frozen=True)
+class JiraTask:
+    """
+    A long-running task of Jira's, as it stood when it was looked at.
+
+    :param id: the task's id
+    :param status: ``ENQUEUED``, ``RUNNING``, ``COMPLETE``, ``FAILED``, ``CANCEL_REQUESTED``, ``CANCELLED``,
+        ``DEAD``, or one that is not documented
+    :param progress: 0 to 100; None when Jira did not say
+    :param result: any JSON
+    :param submitted: ISO 8601, UTC, by Jira's clock; so are ``started`` and ``finished``
+    :param elapsed_runtime: milliseconds
+    :param file_url: where the CSV of an export lies, where Jira says so
+    """
+
+    id: str
+    status: str
+    progress: float | None = None
+    result: Any = None
+    message: str | None = None
+    description: str | None = None
+    submitted: str | None = None
+    started: str | None = None
+    finished: str | None = None
+    elapsed_runtime: int | None = None
+    file_url: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in _GOOD or self.status in _BAD
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status in _GOOD
+
+    @property
+    def is_documented(self) -> bool:
+        return self.is_final or self.status in _GOING_ON
+
+    @property
+    def said(self) -> str:
+        """What Jira says of the task's outcome, in one line."""
+        return self.message or (str(self.result) if self.result not in (None, {}, []) else "no message")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict for XCom; the id is under ``task_id``."""
+        return {
+            "task_id": self.id,
+            "status": self.status,
+            "progress": self.progress,
+            "result": self.result,
+            "message": self.message,
+            "description": self.description,
+            "submitted": self.submitted,
+            "started": self.started,
+            "finished": self.finished,
+            "elapsed_runtime": self.elapsed_runtime,
+            "file_url": self.file_url,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> JiraTask:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            id=values["task_id"], **{name: value for name, value in values.items() if name != "task_id"}
+        )
+
+
+@dataclass(frozen=True)
+class ArchiveError:
+    """Why some issues were not archived: Jira's ``message``, how many (``count``), and which."""
+
+    count: int
+    message: str
+    issue_ids_or_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ArchiveReport:
+    """
+    What an archive or unarchive request did.
+
+    :param updated: how many issues changed; archived subtasks count too, so it can exceed what was asked for
+    :param errors: by reason, as Jira names it, such as ``issueIsSubtask``
+    """
+
+    updated: int = 0
+    errors: Mapping[str, ArchiveError] = field(default_factory=dict)
+
+    def __add__(self, other: ArchiveReport) -> ArchiveReport:
+        """Return one report of both."""
+        errors = dict(self.errors)
+        for reason, error in other.errors.items():
+            known = errors.get(reason, ArchiveError(0, error.message))
+            errors[reason] = ArchiveError(
+                known.count + error.count, known.message, known.issue_ids_or_keys + error.issue_ids_or_keys
+            )
+        return ArchiveReport(self.updated + other.updated, errors)
+
+    @property
+    def error_count(self) -> int:
+        return sum(error.count for error in self.errors.values())
+
+    def errors_to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the errors as plain dicts for XCom."""
+        return {
+            reason: {
+                "count": error.count,
+                "message": error.message,
+                "issue_ids_or_keys": list(error.issue_ids_or_keys),
+            }
+            for reason, error in self.errors.items()
+        }
+
+
+@dataclass(frozen=True)
+class ExportFilter:
+    """
+    Which archived issues an export holds; an empty part does not restrict.
+
+    :param projects: project keys
+    :param archived_by: account ids
+    :param archived_after: ``YYYY-MM-DD``; Jira wants both ends of the range, or none
+    :param archived_before: ``YYYY-MM-DD``
+    :param issue_types: issue type ids
+    :param reporters: account ids
+    """
+
+    projects: tuple[str, ...] = ()
+    archived_by: tuple[str, ...] = ()
+    archived_after: str | None = None
+    archived_before: str | None = None
+    issue_types: tuple[str, ...] = ()
+    reporters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.archived_after is None) != (self.archived_before is None):
+            raise ValueError(
+                "the range of archived dates needs both ends, archived_after and archived_before"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request body."""
+        lists = {
+            "projects": self.projects,
+            "archivedBy": self.archived_by,
+            "issueTypes": self.issue_types,
+            "reporters": self.reporters,
+        }
+        body: dict[str, Any] = {name: list(values) for name, values in lists.items() if values}
+        if self.archived_after is not None:
+            body["archivedDateRange"] = {"dateAfter": self.archived_after, "dateBefore": self.archived_before}
+        return body
+
+
+def archive_issues(issue_ids_or_keys: Sequence[str]) -> Request[ArchiveReport]:
+    """
+    Archive up to :data:`MAX_KEYS_PER_REQUEST` issues at once; a repeat finds them archived already.
+
+    A 400 is Jira's answer when none of them could be archived: it is a report too.
+    """
+    return _by_key("/rest/api/3/issue/archive", issue_ids_or_keys)
+
+
+def unarchive_issues(issue_ids_or_keys: Sequence[str]) -> Request[ArchiveReport]:
+    """Bring up to :data:`MAX_KEYS_PER_REQUEST` archived issues back."""
+    return _by_key("/rest/api/3/issue/unarchive", issue_ids_or_keys)
+
+
+def archive_by_jql(jql: str) -> Request[str]:
+    """Archive every issue that ``jql`` matches, up to 100,000; answers with the id of the task for it."""
+    return Request(
+        "POST", "/rest/api/3/issue/archive", _submitted_task_id, json={"jql": jql}, repeat=Repeat.AFTER_A_LOOK
+    )
+
+
+def export_archived_issues(export_filter: ExportFilter) -> Request[JiraTask]:
+    """Export the archived issues that pass the filter, up to 1,000,000; answers with the task for it."""
+    return Request(
+        "PUT",
+        "/rest/api/3/issues/archive/export",
+        _export_task,
+        json=export_filter.to_json(),
+        repeat=Repeat.AFTER_A_LOOK,
+    )
+
+
+def get_task(task_id: str) -> Request[JiraTask]:
+    """Look at a task; Jira keeps it for about 14 days."""
+    return Request("GET", path_of("rest", "api", "3", "task", task_id_of(task_id)), _task)
+
+
+def cancel_task(task_id: str) -> Request[None]:
+    """Ask a task to stop; it may still end otherwise. 400 when it has ended already."""
+    return Request(
+        "POST", path_of("rest", "api", "3", "task", task_id_of(task_id), "cancel"), lambda response: None
+    )
+
+
+def count_issues(jql: str) -> Request[int]:
+    """Count the issues that a bounded ``jql`` matches: an estimate that may miss recent changes."""
+    return Request(
+        "POST",
+        "/rest/api/3/search/approximate-count",
+        lambda response: int(response.json()["count"]),
+        json={"jql": jql},
+    )
+
+
+def myself() -> Request[str]:
+    """Tell who the caller is: a display name. The one call that proves a login."""
+    return Request(
+        "GET",
+        "/rest/api/3/myself",
+        lambda response: str(response.json().get("displayName") or response.json()["accountId"]),
+    )
+
+
+def is_admin() -> Request[bool]:
+    """Tell whether the caller has Jira's global ``ADMINISTER`` permission."""
+    return Request(
+        "GET",
+        "/rest/api/3/mypermissions",
+        lambda response: bool(response.json()["permissions"]["ADMINISTER"]["havePermission"]),
+        query={"permissions": "ADMINISTER"},
+    )
+
+
+def task_id_of(text: Any) -> str:
+    """
+    Return the id of a task given as an id or as a URL on any host, with or without a slash or a query after
+    it.
+
+    :raises ValueError: when there is none, or when it has other characters than letters, digits, ``-``, ``_``
+    """
+    given = str(text).strip() if isinstance(text, (str, int)) and not isinstance(text, bool) else ""
+    if "/" in given or "?" in given:
+        parts = [part for part in urlsplit(given).path.split("/") if part]
+        given = parts[-1] if len(parts) >= 2 and parts[-2] == "task" else ""
+    if not given:
+        raise ValueError(f"a Jira task is given by its id or its URL (…/rest/api/3/task/<id>); got {text!r}")
+    return checked_id(given, "a Jira task's id")
+
+
+def issue_ids_or_keys_of(names: Sequence[str]) -> list[str]:
+    """
+    Return issue ids and keys without repeats, order kept, keys in upper case.
+
+    :raises ValueError: naming those that are neither an id (``10001``) nor a key (``ABC-123``)
+    """
+    kept = list(dict.fromkeys(name.strip().upper() for name in names))
+    if wrong := [name for name in kept if not _ISSUE.fullmatch(name)]:
+        shown = ", ".join(repr(name) for name in wrong[:10]) + (", …" if len(wrong) > 10 else "")
+        raise ValueError(f"{len(wrong)} of {len(kept)} are neither an issue id nor an issue key: {shown}")
+    return kept
+
+
+def _by_key(path: str, issue_ids_or_keys: Sequence[str]) -> Request[ArchiveReport]:
+    asked = tuple(issue_ids_or_keys)
+    return Request(
+        "PUT",
+        path,
+        lambda response: _report(response, asked),
+        json={"issueIdsOrKeys": list(asked)},
+        answers=frozenset({400}),
+    )
+
+
+def _report(response: Response, asked: tuple[str, ...]) -> ArchiveReport:
+    """Read the report; a 400, where nothing could be done, is one too, whatever shape it has."""
+    try:
+        said = response.json()
+    except ValueError:
+        if response.status != 400:
+            raise
+        said = None
+    if response.status == 400 and not (isinstance(said, dict) and "numberOfIssuesUpdated" in said):
+        message = " ".join(messages_of(response)) or "Jira gave no reason"
+        return ArchiveReport(0, {NOTHING_VALID: ArchiveError(len(asked), message, asked)})
+    errors = {
+        reason: ArchiveError(
+            int(error.get("count") or len(error.get("issueIdsOrKeys") or ())),
+            str(error.get("message") or reason),
+            tuple(map(str, error.get("issueIdsOrKeys") or ())),
+        )
+        for reason, error in (said.get("errors") or {}).items()
+        if error
+    }
+    return ArchiveReport(int(said["numberOfIssuesUpdated"]), errors)
+
+
+def _submitted_task_id(response: Response) -> str:
+    said = response.json()
+    return task_id_of(said if isinstance(said, str) else said.get("taskId") or said["id"])
+
+
+def _task(response: Response) -> JiraTask:
+    said = response.json()
+    result = said.get("result")
+    return JiraTask(
+        id=checked_id(said["id"], "a Jira task's id"),
+        status=_word(said["status"]),
+        progress=_number(said.get("progress")),
+        result=result,
+        message=_text(said.get("message")),
+        description=_text(said.get("description")),
+        submitted=_time(said.get("submitted")),
+        started=_time(said.get("started")),
+        finished=_time(said.get("finished")),
+        elapsed_runtime=said.get("elapsedRuntime"),
+        file_url=_file_url(result),
+    )
+
+
+def _export_task(response: Response) -> JiraTask:
+    said = response.json()
+    return JiraTask(
+        id=task_id_of(said["taskId"]),
+        status=_word(said.get("status") or "ENQUEUED"),
+        progress=_number(said.get("progress")),
+        submitted=_time(said.get("submittedTime")),
+        file_url=_text(said.get("fileUrl")),
+    )
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"a status is a word, not {value!r}")
+    return value.upper()
+
+
+def _text(value: Any) -> str | None:
+    return None if value in (None, "") else str(value)
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _file_url(result: Any) -> str | None:
+    found = result.get("fileUrl") if isinstance(result, dict) else result
+    return found if isinstance(found, str) and found.startswith(("http://", "https://")) else None
+
+
+def _time(value: Any) -> str | None:
+    """Read epoch milliseconds or an ISO time; a time that is neither is not worth losing the task for."""
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return pendulum.from_timestamp(value / 1000).isoformat()
+        parsed = pendulum.parse(value) if isinstance(value, str) else None
+    except (ValueError, OverflowError, OSError):
+        return None
+    return parsed.in_timezone("UTC").isoformat() if isinstance(parsed, pendulum.DateTime) else None

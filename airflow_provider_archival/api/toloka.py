@@ -1,0 +1,258 @@
+"""Toloka's archival endpoints, one function each, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import pendulum
+
+from airflow_provider_archival.api.http import Repeat, Request, Response, checked_id, path_of
+
+T = TypeVar("T")
+
+PROJECT_ARCHIVE, POOL_ARCHIVE, POOL_CLOSE, TRAINING_ARCHIVE = (
+    "PROJECT.ARCHIVE",
+    "POOL.ARCHIVE",
+    "POOL.CLOSE",
+    "TRAINING.ARCHIVE",
+)
+MAX_OPERATIONS_PER_PAGE = 500
+MAX_POOLS_PER_PAGE = 300
+
+_GOOD, _BAD, _GOING_ON = frozenset({"SUCCESS"}), frozenset({"FAIL"}), frozenset({"PENDING", "RUNNING"})
+
+
+@dataclass(frozen=True)
+class TolokaOperation:
+    """
+    An operation of Toloka's, as it stood when it was looked at.
+
+    :param id: the operation's id
+    :param type: such as ``PROJECT.ARCHIVE``
+    :param status: ``PENDING``, ``RUNNING``, ``SUCCESS``, ``FAIL``, or one that is not documented
+    :param progress: 0 to 100; None when Toloka did not say
+    :param parameters: what it works on, such as ``{"project_id": "1"}``
+    :param details: Toloka's own words on the outcome, any JSON
+    :param submitted: ISO 8601, UTC; so are ``started`` and ``finished``
+    """
+
+    id: str
+    type: str
+    status: str
+    progress: float | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    details: Any = None
+    submitted: str | None = None
+    started: str | None = None
+    finished: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in _GOOD or self.status in _BAD
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status in _GOOD
+
+    @property
+    def is_documented(self) -> bool:
+        return self.is_final or self.status in _GOING_ON
+
+    @property
+    def said(self) -> str:
+        """What Toloka says of the operation's outcome, in one line."""
+        return str(self.details) if self.details not in (None, {}, []) else "no details"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict for XCom; the id is under ``operation_id``."""
+        return {
+            "operation_id": self.id,
+            "type": self.type,
+            "status": self.status,
+            "progress": self.progress,
+            "parameters": dict(self.parameters),
+            "details": self.details,
+            "submitted": self.submitted,
+            "started": self.started,
+            "finished": self.finished,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TolokaOperation:
+        """The inverse of :meth:`to_dict`."""
+        rest = {name: value for name, value in values.items() if name != "operation_id"}
+        return cls(id=values["operation_id"], **rest)
+
+
+@dataclass(frozen=True)
+class TolokaPool:
+    """A pool or a training; its status is ``OPEN``, ``CLOSED``, ``ARCHIVED`` or ``LOCKED``."""
+
+    id: str
+    project_id: str
+    status: str
+    name: str = ""
+
+    @property
+    def is_archived(self) -> bool:
+        return self.status == "ARCHIVED"
+
+
+@dataclass(frozen=True)
+class TolokaProject:
+    """A project: its id, its status (``ACTIVE``, ``ARCHIVED``), its public name."""
+
+    id: str
+    status: str
+    name: str = ""
+
+    @property
+    def is_archived(self) -> bool:
+        return self.status == "ARCHIVED"
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list, and whether there are more behind it."""
+
+    items: tuple[T, ...]
+    has_more: bool
+
+
+def archive_project(project_id: str) -> Request[TolokaOperation | None]:
+    """Archive a project whose pools are archived; the value is None when it is archived already."""
+    return _job("projects", project_id, "archive")
+
+
+def archive_pool(pool_id: str) -> Request[TolokaOperation | None]:
+    """Archive a closed pool; answers with the operation, or None when it is archived already."""
+    return _job("pools", pool_id, "archive")
+
+
+def archive_training(training_id: str) -> Request[TolokaOperation | None]:
+    """Archive a closed training whose pools are archived; None when it is archived already."""
+    return _job("trainings", training_id, "archive")
+
+
+def close_pool(pool_id: str) -> Request[TolokaOperation | None]:
+    """Close a pool, which stops the work in it; None when it is closed already."""
+    return _job("pools", pool_id, "close")
+
+
+def close_training(training_id: str) -> Request[TolokaOperation | None]:
+    """Close a training; None when it is closed already."""
+    return _job("trainings", training_id, "close")
+
+
+def get_operation(operation_id: str) -> Request[TolokaOperation]:
+    """Look at an operation."""
+    path = path_of("operations", checked_id(operation_id, "a Toloka operation's id"))
+    return Request("GET", path, lambda response: _operation(response.json()))
+
+
+def list_operations(
+    *,
+    type: str | None = None,
+    status: str | None = None,
+    submitted_gte: str | None = None,
+    id_gt: str | None = None,
+    limit: int = MAX_OPERATIONS_PER_PAGE,
+) -> Request[Page[TolokaOperation]]:
+    """List operations in the order of their ids, one page; the next begins after the last id (``id_gt``)."""
+    wanted = {"type": type, "status": status, "submitted_gte": submitted_gte}
+    return _list("operations", wanted, id_gt, limit, _operation)
+
+
+def list_pools(
+    project_id: str, *, status: str | None = None, id_gt: str | None = None, limit: int = MAX_POOLS_PER_PAGE
+) -> Request[Page[TolokaPool]]:
+    """List the pools of a project in the order of their ids, one page."""
+    wanted = {"project_id": checked_id(project_id, "a Toloka project's id"), "status": status}
+    return _list("pools", wanted, id_gt, limit, _pool)
+
+
+def list_trainings(
+    project_id: str, *, status: str | None = None, id_gt: str | None = None, limit: int = MAX_POOLS_PER_PAGE
+) -> Request[Page[TolokaPool]]:
+    """List the trainings of a project in the order of their ids, one page."""
+    wanted = {"project_id": checked_id(project_id, "a Toloka project's id"), "status": status}
+    return _list("trainings", wanted, id_gt, limit, _pool)
+
+
+def get_project(project_id: str) -> Request[TolokaProject]:
+    """Look at a project."""
+    path = path_of("projects", checked_id(project_id, "a Toloka project's id"))
+    return Request("GET", path, lambda response: _project(response.json()))
+
+
+def requester() -> Request[str]:
+    """Tell who the caller is: a name, or else an id. Proves a login."""
+    return Request("GET", "/requester", _requester)
+
+
+def _job(kind: str, id: str, verb: str) -> Request[TolokaOperation | None]:
+    path = path_of(kind, checked_id(id, f"a Toloka {kind.removesuffix('s')}'s id"), verb)
+    return Request("POST", path, _operation_or_none, repeat=Repeat.AFTER_A_LOOK)
+
+
+def _list(
+    kind: str, wanted: Mapping[str, str | None], id_gt: str | None, limit: int, item: Callable[[Any], T]
+) -> Request[Page[T]]:
+    query = {name: value for name, value in {**wanted, "id_gt": id_gt}.items() if value is not None}
+
+    def page(response: Response) -> Page[T]:
+        said = response.json()
+        return Page(tuple(item(one) for one in said["items"]), bool(said["has_more"]))
+
+    return Request("GET", f"/{kind}", page, query={**query, "sort": "id", "limit": str(limit)})
+
+
+def _operation_or_none(response: Response) -> TolokaOperation | None:
+    return None if response.status == 204 else _operation(response.json())
+
+
+def _operation(said: Any) -> TolokaOperation:
+    progress = said.get("progress")
+    return TolokaOperation(
+        id=checked_id(said["id"], "a Toloka operation's id"),
+        type=str(said["type"]),
+        status=str(said["status"]).upper(),
+        progress=progress if isinstance(progress, (int, float)) and not isinstance(progress, bool) else None,
+        parameters=said.get("parameters") or {},
+        details=said.get("details"),
+        submitted=_time(said.get("submitted")),
+        started=_time(said.get("started")),
+        finished=_time(said.get("finished")),
+    )
+
+
+def _pool(said: Any) -> TolokaPool:
+    return TolokaPool(
+        id=str(said["id"]),
+        project_id=str(said["project_id"]),
+        status=str(said["status"]).upper(),
+        name=str(said.get("private_name") or ""),
+    )
+
+
+def _project(said: Any) -> TolokaProject:
+    return TolokaProject(
+        id=str(said["id"]), status=str(said["status"]).upper(), name=str(said.get("public_name") or "")
+    )
+
+
+def _requester(response: Response) -> str:
+    said = response.json()
+    names = said.get("public_name") or {}
+    return str(next(iter(names.values()), said["id"]))
+
+
+def _time(value: Any) -> str | None:
+    """Read a time; Toloka's are UTC and name no zone."""
+    try:
+        parsed = pendulum.parse(value, tz="UTC") if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return parsed.in_timezone("UTC").isoformat() if isinstance(parsed, pendulum.DateTime) else None

@@ -1,0 +1,123 @@
+"""
+What can go wrong, in two kinds.
+
+Those that derive from ``AirflowFailException`` can't be mended by a retry, so Airflow does not try again;
+the others can.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_archival.api.http import ApiError
+
+
+class ArchivalException(AirflowException):
+    """The root of this provider's exceptions that a retry may mend."""
+
+
+class BadInput(AirflowFailException):
+    """A parameter of an operator, sensor or hook can't be used; nothing was sent."""
+
+
+class ConnectionNotUsable(AirflowFailException):
+    """An Airflow connection lacks something, or has something that can't be used; nothing was sent."""
+
+
+class ServiceFault(ArchivalException):
+    """
+    A service did not do what it was asked, and may do so later.
+
+    :param message: what was asked, what the service answered, what to do
+    :param error: the service's answer: its ``status``, ``messages``, ``request_line``
+    """
+
+    def __init__(self, message: str, error: ApiError) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class ServiceRefusal(AirflowFailException, ServiceFault):
+    """A service refused what it was asked, and will refuse it again."""
+
+
+class JobError(ArchivalException):
+    """
+    Something about a job that a task of ours submitted.
+
+    :param message: what happened, in the service's words, and what to do
+    :param job: the job as it was seen last, a plain dict; it has at least its id
+    """
+
+    def __init__(self, message: str, job: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class JiraTaskFailed(JobError):
+    """A Jira task ended ``FAILED``."""
+
+
+class JiraTaskCancelled(JobError):
+    """A Jira task ended ``CANCELLED``."""
+
+
+class JiraTaskDead(JobError):
+    """A Jira task ended ``DEAD``: Jira lost it."""
+
+
+class TolokaOperationFailed(JobError):
+    """A Toloka operation ended ``FAIL``."""
+
+
+class JobGone(JobError):
+    """The service does not know the job any more."""
+
+
+class JobTimeout(JobError):
+    """A job did not end within ``timeout``."""
+
+
+class WatchedJobFailed(AirflowFailException):
+    """
+    A job that a sensor watches ended badly, or is unknown; watching it again can't change that.
+
+    :param message: what happened, in the service's words, and what to do
+    :param job: the job as it was seen last, a plain dict; it has at least its id
+    """
+
+    def __init__(self, message: str, job: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class JiraPartialError(AirflowFailException):
+    """
+    Jira archived (or unarchived) some issues of those asked for, or none.
+
+    :param message: how many, and the reasons with Jira's words
+    :param report: the operator's whole result
+    """
+
+    def __init__(self, message: str, report: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class TooManyIssues(AirflowFailException):
+    """A JQL matches more issues than ``max_issues`` allows; nothing was archived."""
+
+
+class PoolsNotArchived(AirflowFailException):
+    """
+    A Toloka project can't be archived before its pools and trainings are; nothing was changed.
+
+    :param message: each pool with its status, and what to do
+    :param pools: a list of ``{"pool_id" or "training_id", "status"}``
+    """
+
+    def __init__(self, message: str, pools: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.pools = pools

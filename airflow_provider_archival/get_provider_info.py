@@ -1,0 +1,143 @@
+"""What Airflow's provider manager reads: the hooks, their connection forms, the modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_COMMON_FIELDS: dict[str, Any] = {
+    "timeout": {
+        "label": "Timeout",
+        "schema": {"type": ["number", "null"], "default": 30},
+        "description": "Seconds that one request may take.",
+    },
+    "verify": {
+        "label": "Verify TLS",
+        "schema": {"type": ["string", "null"]},
+        "description": "true (default), false, or the path of a file with the CA certificates to trust.",
+    },
+    "allow_http": {
+        "label": "Allow plain http",
+        "schema": {"type": ["boolean", "null"], "default": False},
+        "description": "Send credentials over plain http:// to another machine. For tests only.",
+    },
+}
+
+_FORMS: dict[str, dict[str, Any]] = {
+    "jira_cloud": {
+        "fields": {
+            "auth_type": {
+                "label": "Auth type",
+                "schema": {
+                    "type": ["string", "null"],
+                    "enum": ["basic", "bearer", "client_credentials"],
+                    "default": "basic",
+                },
+                "description": "basic: e-mail and API token; bearer: an access token; client_credentials:"
+                " a service account's client id and secret.",
+            },
+            "cloud_id": {
+                "label": "Cloud id",
+                "schema": {"type": ["string", "null"]},
+                "description": "Sends everything through the gateway. Needed for client_credentials, usual"
+                " for bearer, possible for basic with a scoped API token.",
+            },
+            "gateway_url": {
+                "label": "Gateway URL",
+                "schema": {"type": ["string", "null"]},
+                "description": "Default: https://api.atlassian.com",
+            },
+            "token_url": {
+                "label": "Token URL",
+                "schema": {"type": ["string", "null"]},
+                "description": "For client_credentials. Default: https://auth.atlassian.com/oauth/token",
+            },
+            **_COMMON_FIELDS,
+        },
+        "behaviour": {
+            "hidden_fields": ["port", "schema"],
+            "relabeling": {
+                "host": "Site URL",
+                "login": "E-mail or client id",
+                "password": "API token, access token or client secret",
+            },
+            "placeholders": {"host": "https://your-domain.atlassian.net", "login": "you@example.com"},
+        },
+    },
+    "toloka": {
+        "fields": {
+            "environment": {
+                "label": "Environment",
+                "schema": {
+                    "type": ["string", "null"],
+                    "enum": ["production", "sandbox"],
+                    "default": "production",
+                },
+                "description": "Used where no host is given.",
+            },
+            "auth_scheme": {
+                "label": "Auth scheme",
+                "schema": {
+                    "type": ["string", "null"],
+                    "enum": ["auto", "OAuth", "ApiKey"],
+                    "default": "auto",
+                },
+                "description": "auto tells an API key from an OAuth token by its form.",
+            },
+            **_COMMON_FIELDS,
+        },
+        "behaviour": {
+            "hidden_fields": ["port", "schema", "login"],
+            "relabeling": {"host": "Base URL (optional)", "password": "Token"},
+            "placeholders": {"host": "https://toloka.dev"},
+        },
+    },
+}
+
+
+def ui_field_behaviour(conn_type: str) -> dict[str, Any]:
+    """Return a form's labels, hidden fields and placeholders, as a hook gives them to Airflow 2."""
+    behaviour: dict[str, Any] = _FORMS[conn_type]["behaviour"]
+    return behaviour
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description; the ``apache_airflow_provider`` entry point."""
+    package = "airflow_provider_archival"
+    services = {
+        "Jira Cloud": (
+            "jira",
+            "jira_cloud",
+            "JiraCloudHook",
+            "https://developer.atlassian.com/cloud/jira/platform/",
+        ),
+        "Toloka": ("toloka", "toloka", "TolokaHook", "https://toloka.ai/docs/"),
+    }
+    modules = {
+        kind: [
+            {"integration-name": name, "python-modules": [f"{package}.{kind}.{module}"]}
+            for name, (module, *_) in services.items()
+        ]
+        for kind in ("hooks", "operators", "sensors", "triggers")
+    }
+    return {
+        "package-name": "airflow-provider-archival",
+        "name": "Archival",
+        "description": "Archive Jira Cloud issues and Toloka projects.",
+        "integrations": [
+            {"integration-name": name, "external-doc-url": url, "tags": ["service"]}
+            for name, (_, _, _, url) in services.items()
+        ],
+        **modules,
+        "connection-types": [
+            {
+                "connection-type": conn_type,
+                "hook-class-name": f"{package}.hooks.{module}.{hook}",
+                "hook-name": f"{name} (archival)",
+                "conn-fields": _FORMS[conn_type]["fields"],
+                "ui-field-behaviour": {
+                    key.replace("_", "-"): value for key, value in _FORMS[conn_type]["behaviour"].items()
+                },
+            }
+            for name, (module, conn_type, hook, _) in services.items()
+        ],
+    }

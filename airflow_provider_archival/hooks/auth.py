@@ -1,0 +1,147 @@
+"""Authentication, written once for both transports: a scheme yields requests and is sent the answers."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+from urllib.parse import urlencode
+
+from airflow_provider_archival.api.http import ApiError, NotAuthenticated, Request, Response, UnreadableAnswer
+
+_RENEW_BEFORE = 60.0
+_DEFAULT_LIFETIME = 3600.0
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A request as it goes over the wire."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = None
+
+    def with_header(self, name: str, value: str) -> Wire:
+        return replace(self, headers={**self.headers, name: value})
+
+
+Flow = Generator[Wire, Response, Response]
+"""Yields what to send, is sent the answers (or has the :class:`ApiError` thrown in), returns the last one."""
+
+
+class Auth(Protocol):
+    """An authentication scheme with its credentials."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown."""
+        ...
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether :meth:`renewal` has to come before the next request."""
+        ...
+
+    def renewal(self) -> Generator[Wire, Response, None]:
+        """Get fresh credentials."""
+        ...
+
+    def flow(self, wire: Wire) -> Flow:
+        """Send ``wire`` with credentials."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeaderAuth:
+    """Sends the same ``Authorization`` header with each request."""
+
+    value: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    is_stale: bool = False
+
+    @classmethod
+    def basic(cls, login: str, password: str) -> HeaderAuth:
+        encoded = base64.b64encode(f"{login}:{password}".encode()).decode()
+        return cls(f"Basic {encoded}", (password, encoded))
+
+    @classmethod
+    def token(cls, scheme: str, token: str) -> HeaderAuth:
+        return cls(f"{scheme} {token}", (token,))
+
+    def renewal(self) -> Generator[Wire, Response, None]:
+        return
+        yield
+
+    def flow(self, wire: Wire) -> Flow:
+        return (yield wire.with_header("Authorization", self.value))
+
+
+@dataclass
+class ClientCredentials:
+    """
+    OAuth 2.0 client credentials: a token is fetched, kept until shortly before it expires, and renewed.
+
+    :param token_url: where tokens come from
+    :param client_id: the service account's client id
+    :param client_secret: its secret
+    """
+
+    token_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    _token: str | None = field(default=None, repr=False, compare=False)
+    _stale_from: float = field(default=0.0, repr=False, compare=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return (self.client_secret, self._token) if self._token else (self.client_secret,)
+
+    @property
+    def is_stale(self) -> bool:
+        return self._token is None or time.time() >= self._stale_from
+
+    def renewal(self) -> Generator[Wire, Response, None]:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        asked_at = time.time()
+        try:
+            response = yield Wire("POST", self.token_url, headers, urlencode(form).encode())
+            self._token, lifetime = _TOKEN_REQUEST.read(response)
+        except ApiError as error:
+            # The request that needs the token was not sent, whatever became of this one.
+            error.surely_undone = True
+            if isinstance(error, UnreadableAnswer):
+                error.messages = ("the answer has no token that can be read",)
+            if error.status in (400, 401, 403):
+                raise NotAuthenticated(error.request_line, error.messages, error.status) from None
+            raise
+        self._stale_from = asked_at + lifetime - min(_RENEW_BEFORE, lifetime / 10)
+
+    def flow(self, wire: Wire) -> Flow:
+        if self.is_stale:
+            yield from self.renewal()
+        token = self._token
+        response = yield wire.with_header("Authorization", f"Bearer {token}")
+        if response.status != 401:
+            return response
+        if self._token == token:
+            yield from self.renewal()
+        return (yield wire.with_header("Authorization", f"Bearer {self._token}"))
+
+
+def _token_of(response: Response) -> tuple[str, float]:
+    said = response.json()
+    token = said["access_token"]
+    if not isinstance(token, str) or not token:
+        raise ValueError("no access_token")
+    return token, float(said.get("expires_in") or _DEFAULT_LIFETIME)
+
+
+_TOKEN_REQUEST = Request("POST", "(token URL)", _token_of)

@@ -1,0 +1,367 @@
+"""The one place that sends: authentication, repeats, errors in Airflow's terms, masking, waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
+
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+
+from airflow_provider_archival.api import http
+from airflow_provider_archival.api.http import ApiError, Repeat, Request, Response
+from airflow_provider_archival.api.polling import Job, Schedule, Story
+from airflow_provider_archival.exceptions import ConnectionNotUsable, JobTimeout, ServiceFault, ServiceRefusal
+from airflow_provider_archival.hooks.auth import Wire
+from airflow_provider_archival.hooks.site import Site
+from airflow_provider_archival.hooks.transports import AsyncTransport, SyncTransport
+
+T = TypeVar("T")
+J = TypeVar("J", bound=Job)
+
+ATTEMPTS = 5
+"""How often a request is sent, at most, while the faults are passing ones."""
+
+_LASTING = (
+    http.BadRequest,
+    http.Conflict,
+    http.Forbidden,
+    http.NotAuthenticated,
+    http.NotFound,
+    http.Redirected,
+)
+_backoff = wait_exponential_jitter(initial=1, max=30)
+
+
+@dataclass
+class _Channel:
+    """What the users of one connection share on one event loop."""
+
+    users: int = 0
+    site: Site | None = None
+    transports: list[AsyncTransport] = field(default_factory=list)
+    """The last is in use; those before it, of a connection that was changed, may have a request under way."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+_Channels = dict[tuple[type, str], _Channel]
+_channels: WeakKeyDictionary[asyncio.AbstractEventLoop, _Channels] = WeakKeyDictionary()
+
+
+class ServiceHook(BaseHook):
+    """
+    What the hooks of both services share: it carries a :class:`~airflow_provider_archival.api.http.Request`.
+
+    :param conn_id: the Airflow connection
+    """
+
+    service: ClassVar[str]
+
+    def __init__(self, conn_id: str) -> None:
+        super().__init__()
+        self._conn_id = conn_id
+        self._site: Site | None = None
+        self._transport: SyncTransport | None = None
+
+    def site_of(self, connection: Any, extra: Mapping[str, Any]) -> Site:
+        """Read a connection; ``extra`` is its extra as a dict."""
+        raise NotImplementedError
+
+    def advice(self, error: ApiError) -> str:
+        """Say what a person can do about an error."""
+        if isinstance(error, http.Redirected):
+            return f"Check the host of connection '{self._conn_id}': credentials are never sent elsewhere."
+        if isinstance(error, (http.NotConnected, http.AnswerLost)):
+            return (
+                f"Check that the host of connection '{self._conn_id}' is right and can be reached from here."
+            )
+        if isinstance(error, (http.ServiceUnavailable, http.TooManyRequests)):
+            return "This usually passes; the next try may succeed."
+        if isinstance(error, http.UnreadableAnswer):
+            return "Something else may answer in the service's place, such as a proxy or a login page."
+        return ""
+
+    # --- now ---
+
+    def call(self, request: Request[T], *, attempts: int = ATTEMPTS) -> T:
+        """
+        Send a request and return its value; faults that pass are tried again where a repeat does no harm.
+
+        :param request: what to send
+        :param attempts: how often at most
+        :raises ServiceRefusal: a retry of the task can't mend it
+        :raises ServiceFault: a retry of the task may mend it
+        :raises ConnectionNotUsable: the Airflow connection is missing or incomplete
+        """
+        try:
+            value: T = Retrying(**self._policy(request, attempts))(self._call_once, request)
+            return value
+        except ApiError as error:
+            raise self._in_airflows_terms(error) from None
+
+    def close(self) -> None:
+        """Close the connections; the hook can be used again afterwards."""
+        if self._transport is not None:
+            self._transport.close()
+        self._site = self._transport = None
+
+    def _call_once(self, request: Request[T]) -> T:
+        known = self._site
+        try:
+            return request.read(self._send(request))
+        except http.NotAuthenticated:
+            # The credentials may have been changed since the connection was read.
+            if known is None or self._look_up() == known:
+                raise
+            return request.read(self._send(request))
+
+    def _send(self, request: Request[Any]) -> Response:
+        site = self._site or self._look_up()
+        transport = self._transport
+        assert transport is not None
+        flow = site.auth.flow(_wire(site, request))
+        fresh = request.repeat is Repeat.AFTER_A_LOOK
+        try:
+            wire = next(flow)
+            while True:
+                try:
+                    response = transport.send(wire, fresh=fresh)
+                except ApiError as error:
+                    wire = flow.throw(error)
+                else:
+                    wire = flow.send(response)
+        except StopIteration as done:
+            answer: Response = done.value
+            return answer
+        finally:
+            _mask(site)
+
+    def _look_up(self) -> Site:
+        try:
+            connection = self.get_connection(self._conn_id)
+        except AirflowNotFoundException:
+            raise self._not_found() from None
+        site = self.site_of(connection, connection.extra_dejson)
+        _mask(site)
+        if site != self._site:
+            self.close()
+            self._site, self._transport = site, SyncTransport(site)
+        return site
+
+    # --- async ---
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """
+        Hold the session that all users of this connection share on this event loop; the last one closes it.
+
+        :meth:`acall` works without it too; a trigger that holds it pays for one look-up and one session only.
+        """
+        channels = _channels.setdefault(asyncio.get_running_loop(), {})
+        key = (type(self), self._conn_id)
+        channel = channels.setdefault(key, _Channel())
+        channel.users += 1
+        try:
+            yield
+        finally:
+            channel.users -= 1
+            if not channel.users:
+                channels.pop(key, None)
+                for transport in channel.transports:
+                    await transport.close()
+
+    async def acall(self, request: Request[T], *, attempts: int = ATTEMPTS) -> T:
+        """:meth:`call` for an event loop, which it never blocks."""
+        async with self.connected():
+            channel = _channels[asyncio.get_running_loop()][type(self), self._conn_id]
+            try:
+                retrying = AsyncRetrying(**self._policy(request, attempts))
+                value: T = await retrying(self._acall_once, request, channel)
+                return value
+            except ApiError as error:
+                raise self._in_airflows_terms(error, channel.site) from None
+
+    async def _acall_once(self, request: Request[T], channel: _Channel) -> T:
+        known = channel.site
+        try:
+            return request.read(await self._asend(request, channel))
+        except http.NotAuthenticated:
+            if known is None or await self._alook_up(channel, known) == known:
+                raise
+            return request.read(await self._asend(request, channel))
+
+    async def _asend(self, request: Request[Any], channel: _Channel) -> Response:
+        site = channel.site or await self._alook_up(channel, None)
+        transport = channel.transports[-1]
+        if site.auth.is_stale:
+            async with channel.lock:
+                if site.auth.is_stale:
+                    await self._adrive(site.auth.renewal(), transport, site)
+        answer = await self._adrive(site.auth.flow(_wire(site, request)), transport, site)
+        assert answer is not None
+        return answer
+
+    async def _adrive(self, flow: Any, transport: AsyncTransport, site: Site) -> Response | None:
+        secrets = site.secrets
+        try:
+            wire = next(flow)
+            while True:
+                try:
+                    response = await transport.send(wire)
+                except ApiError as error:
+                    wire = flow.throw(error)
+                else:
+                    wire = flow.send(response)
+        except StopIteration as done:
+            answer: Response | None = done.value
+            return answer
+        finally:
+            if site.secrets != secrets:
+                await asyncio.to_thread(_mask, site)
+
+    async def _alook_up(self, channel: _Channel, known: Site | None) -> Site:
+        """Read the connection, unless somebody else has just done so."""
+        async with channel.lock:
+            if channel.site is not None and channel.site is not known:
+                return channel.site
+            try:
+                connection = await get_async_connection(self._conn_id, hook=self)
+            except AirflowNotFoundException:
+                raise self._not_found() from None
+            site = self.site_of(connection, await get_async_extra_dejson(connection))
+            if site != channel.site:
+                await asyncio.to_thread(_mask, site)
+                channel.transports.append(await AsyncTransport.open(site))
+                channel.site = site
+            return site
+
+    # --- both ---
+
+    def _policy(self, request: Request[Any], attempts: int) -> dict[str, Any]:
+        def log_it(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            pause = state.next_action.sleep if state.next_action else 0
+            self.log.warning(
+                "%s: %s; sending it again in %.1f s (attempt %d of %d)",
+                self.service,
+                self._scrubbed(error) if isinstance(error, ApiError) else error,
+                pause,
+                state.attempt_number + 1,
+                attempts,
+            )
+
+        return {
+            "stop": stop_after_attempt(attempts),
+            "wait": _pause,
+            "retry": retry_if_exception(lambda error: _may_repeat(request, error)),
+            "before_sleep": log_it,
+            "reraise": True,
+        }
+
+    def _in_airflows_terms(self, error: ApiError, site: Site | None = None) -> ServiceFault:
+        kind = ServiceRefusal if isinstance(error, _LASTING) else ServiceFault
+        scrubbed = self._scrubbed(error, site)
+        return kind(f"{self.service}: {scrubbed} {self.advice(scrubbed)}".rstrip(), scrubbed)
+
+    def _scrubbed(self, error: ApiError, site: Site | None = None) -> ApiError:
+        site = site or self._site
+        if site is not None:
+            error.messages = tuple(site.scrub(text) for text in error.messages)
+            error.request_line = site.scrub(error.request_line)
+            error.args = (error.request_line, error.messages, error.status, error.retry_after)
+        return error
+
+    def _not_found(self) -> ConnectionNotUsable:
+        return ConnectionNotUsable(
+            f"There is no Airflow connection '{self._conn_id}'. Add it (Admin > Connections, or the"
+            f" environment variable AIRFLOW_CONN_{self._conn_id.upper()}), or name another one."
+        )
+
+    # --- waiting ---
+
+    def wait_for(
+        self,
+        look: Callable[[], J],
+        what: str,
+        job: J,
+        *,
+        poll_interval: float,
+        end_time: float,
+    ) -> J:
+        """
+        Look at a job again and again until it ends, through any number of passing faults.
+
+        :param look: looks once, through :meth:`call` with one attempt
+        :param what: the job's name in the log
+        :param job: the job as far as it is known
+        :param poll_interval: the longest pause between two looks, in seconds
+        :param end_time: when to give up, in epoch seconds
+        :raises JobTimeout: the job did not end in time; it goes on at the service
+        :raises ServiceRefusal: looking can't succeed any more
+        """
+        schedule, story = Schedule(poll_interval), Story(what)
+        while True:
+            retry_after = None
+            try:
+                job = look()
+            except ServiceFault as fault:
+                if not fault.error.can_repeat:
+                    raise
+                retry_after = fault.error.retry_after
+                line = story.fault(fault.error)
+            else:
+                schedule.saw(job, time.time())
+                line = story.saw(job)
+            if line:
+                self.log.info("%s", line)
+            if job.is_final:
+                return job
+            left = end_time - time.time()
+            if left <= 0:
+                raise JobTimeout(
+                    f"{what} did not end in time. It was {job.status} when last seen, and goes on at"
+                    f" {self.service}; give it a longer timeout, or look there why it takes so long.",
+                    job.to_dict(),
+                )
+            time.sleep(min(schedule.pause(retry_after), left))
+
+
+def _wire(site: Site, request: Request[Any]) -> Wire:
+    headers = {"Accept": "application/json"}
+    body = None
+    if request.json is not None:
+        headers["Content-Type"] = "application/json"
+        body = json.dumps(request.json).encode()
+    return Wire(request.method, site.base_url + request.target, headers, body)
+
+
+def _may_repeat(request: Request[Any], error: BaseException) -> bool:
+    if not isinstance(error, ApiError) or not error.can_repeat:
+        return False
+    return request.repeat is Repeat.FREELY or error.surely_undone
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None) or 0.0
+    return max(_backoff(state), asked)
+
+
+def _mask(site: Site) -> None:
+    for secret in site.secrets:
+        if secret:
+            mask_secret(secret)

@@ -1,0 +1,36 @@
+"""The state that all parts of a sandbox share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from airflow_provider_archival.sandbox.clock import Clock
+from airflow_provider_archival.sandbox.database import Database
+from airflow_provider_archival.sandbox.jobs import Jobs
+from airflow_provider_archival.sandbox.settings import Settings
+
+
+@dataclass
+class World:
+    """
+    One sandbox: its settings, clock, database and jobs, its address, and what it counted.
+
+    :param base_url: ``http://127.0.0.1:<port>``, set once the port is known.
+    :param counters: numbers by name: ``issues_archived``, ``issues_unarchived``, and for every kind of job
+        ``jobs_submitted.<kind>``; the polls per job are in ``polls``.
+    """
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    jobs: Jobs
+    base_url: str = "http://127.0.0.1"
+    counters: Counter[str] = field(default_factory=Counter)
+    polls: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, settings: Settings) -> World:
+        clock = Clock()
+        database = Database(settings.state_file)
+        return cls(settings, clock, database, Jobs(database, clock))
