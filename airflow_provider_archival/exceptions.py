@@ -45,7 +45,7 @@ class ServiceRefusal(AirflowFailException, ServiceFault):
 
 class JobError(ArchivalException):
     """
-    Something about a job that a task of ours submitted.
+    Something about a job.
 
     :param message: what happened, in the service's words, and what to do
     :param job: the job as it was seen last, a plain dict; it has at least its id
@@ -80,17 +80,12 @@ class JobTimeout(JobError):
     """A job did not end within ``timeout``."""
 
 
-class WatchedJobFailed(AirflowFailException):
-    """
-    A job that a sensor watches ended badly, or is unknown; watching it again can't change that.
+class WatchRefused(AirflowFailException, JobError):
+    """The service refuses to tell how a job stands, for a reason that won't pass; the job goes on."""
 
-    :param message: what happened, in the service's words, and what to do
-    :param job: the job as it was seen last, a plain dict; it has at least its id
-    """
 
-    def __init__(self, message: str, job: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.job = job
+class WatchedJobFailed(AirflowFailException, JobError):
+    """A job that a sensor watches ended badly, or is unknown; watching it again can't change that."""
 
 
 class JiraPartialError(AirflowFailException):
@@ -104,6 +99,10 @@ class JiraPartialError(AirflowFailException):
     def __init__(self, message: str, report: dict[str, Any]) -> None:
         super().__init__(message)
         self.report = report
+
+
+class FileNotAvailable(AirflowFailException, JobError):
+    """An export ended well, but Jira does not tell where its file lies, so it can't be saved."""
 
 
 class TooManyIssues(AirflowFailException):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import time
 from typing import Any, Protocol
 
 FIRST_PAUSE = 1.0
@@ -29,12 +29,6 @@ class Job(Protocol):
     @property
     def said(self) -> str: ...
     def to_dict(self) -> dict[str, Any]: ...
-
-
-class JobType(Protocol):
-    """Reads a job back from its dict."""
-
-    def from_dict(self, values: Mapping[str, Any]) -> Job: ...
 
 
 class Schedule:
@@ -72,23 +66,31 @@ class Schedule:
         return max(pause, retry_after or 0.0)
 
 
-class Story:
+class Wait:
     """
-    Picks what is worth a log line during a wait: changes of status, tenths of progress, now and then a fault.
+    One wait for one job: when to look again, when to give up, and what is worth a log line.
+
+    Logged are changes of status, tenths of progress, and faults at growing distances.
 
     :param what: the job's name in the log, such as ``Jira task 10010``
+    :param poll_interval: see :class:`Schedule`
+    :param end_time: when to give up, in epoch seconds: it must hold in other processes too
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, poll_interval: float, end_time: float) -> None:
         self._what = what
+        self._end_time = end_time
+        self._schedule = Schedule(poll_interval)
         self._status: str | None = None
         self._tenth = 0
         self._faults = 0
+        self._retry_after: float | None = None
 
     def saw(self, job: Job) -> str | None:
-        """Return the line to log after a look at the job, if any."""
+        """Take a look's answer in; returns the line to log, if any."""
+        self._schedule.saw(job, time.time())
         recovered = f" (the service answers again after {self._faults} faults)" if self._faults else ""
-        self._faults = 0
+        self._faults, self._retry_after = 0, None
         tenth = int((job.progress or 0) // 10)
         if job.status == self._status and tenth <= self._tenth and not recovered:
             return None
@@ -99,10 +101,16 @@ class Story:
         progress = "" if job.progress is None else f", {job.progress:g} %"
         return f"{self._what}: {job.status}{unknown}{progress}{recovered}"
 
-    def fault(self, error: Exception) -> str | None:
-        """Return the line to log after a look that failed: at the 1st, 2nd, 4th, 8th … fault in a row."""
+    def failed(self, error: Exception, retry_after: float | None = None) -> str | None:
+        """Take a failed look in; returns the line to log, at the 1st, 2nd, 4th, 8th … in a row."""
         self._faults += 1
+        self._retry_after = retry_after
         if self._faults & (self._faults - 1):
             return None
         times = "" if self._faults == 1 else f" ({self._faults} times in a row)"
         return f"{self._what}: could not look at it now{times}, going on: {error}"
+
+    def pause(self) -> float | None:
+        """Return the seconds to pause before the next look; None when the time is up."""
+        left = self._end_time - time.time()
+        return None if left <= 0 else min(self._schedule.pause(self._retry_after), left)

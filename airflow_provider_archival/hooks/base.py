@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import urljoin
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
@@ -24,10 +25,10 @@ from tenacity import (
 
 from airflow_provider_archival.api import http
 from airflow_provider_archival.api.http import ApiError, Repeat, Request, Response
-from airflow_provider_archival.api.polling import Job, Schedule, Story
+from airflow_provider_archival.api.polling import Job, Wait
 from airflow_provider_archival.exceptions import ConnectionNotUsable, JobTimeout, ServiceFault, ServiceRefusal
 from airflow_provider_archival.hooks.auth import Wire
-from airflow_provider_archival.hooks.site import Site
+from airflow_provider_archival.hooks.site import Site, is_loopback_url, origin_of
 from airflow_provider_archival.hooks.transports import AsyncTransport, SyncTransport
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ _LASTING = (
     http.NotFound,
     http.Redirected,
 )
+_REDIRECTS, _MAX_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
 _backoff = wait_exponential_jitter(initial=1, max=30)
 
 
@@ -70,6 +72,7 @@ class ServiceHook(BaseHook):
     """
 
     service: ClassVar[str]
+    job_word: ClassVar[str]
 
     def __init__(self, conn_id: str) -> None:
         super().__init__()
@@ -130,25 +133,61 @@ class ServiceHook(BaseHook):
             return request.read(self._send(request))
 
     def _send(self, request: Request[Any]) -> Response:
-        site = self._site or self._look_up()
-        transport = self._transport
+        wire = _wire(self._site or self._look_up(), request)
+        return self._drive(wire, fresh=request.repeat is Repeat.AFTER_A_LOOK)
+
+    def _drive(self, wire: Wire, **how: Any) -> Response:
+        site, transport = self._site, self._transport
+        assert site is not None
         assert transport is not None
-        flow = site.auth.flow(_wire(site, request))
-        fresh = request.repeat is Repeat.AFTER_A_LOOK
+        flow = site.auth.flow(wire)
         try:
-            wire = next(flow)
+            step = next(flow)
             while True:
                 try:
-                    response = transport.send(wire, fresh=fresh)
+                    response = transport.send(step, **how)
                 except ApiError as error:
-                    wire = flow.throw(error)
+                    step = flow.throw(error)
                 else:
-                    wire = flow.send(response)
+                    step = flow.send(response)
         except StopIteration as done:
             answer: Response = done.value
             return answer
         finally:
             _mask(site)
+
+    def fetch(self, url: str, sink: Callable[[bytes], object]) -> None:
+        """
+        Download a file that the service points to, piece by piece, once.
+
+        Credentials go along only where the URL has the connection's own scheme, host and port; elsewhere only
+        ``https`` is taken. Redirects are followed under the same rules.
+
+        :param url: where the file lies
+        :param sink: takes the pieces
+        :raises ServiceRefusal: the file can't be had from there
+        :raises ServiceFault: it can't be had now, or was cut off
+        """
+        try:
+            for _ in range(_MAX_REDIRECTS):
+                request = Request("GET", url, lambda response: None)
+                response = self._fetch_once(url, sink)
+                if response.status not in _REDIRECTS or not response.headers.get("location"):
+                    return request.read(response)
+                url = urljoin(url, response.headers["location"])
+            raise http.Redirected(f"GET {url}", ("too many redirects",), response.status)
+        except ApiError as error:
+            raise self._in_airflows_terms(error) from None
+
+    def _fetch_once(self, url: str, sink: Callable[[bytes], object]) -> Response:
+        site = self._site or self._look_up()
+        assert self._transport is not None
+        wire = Wire("GET", url)
+        if origin_of(url) == origin_of(site.base_url):
+            return self._drive(wire, sink=sink)
+        if not url.startswith("https://") and not is_loopback_url(url):
+            raise http.Redirected(f"GET {url}", ("only https:// is taken from another host",))
+        return self._transport.send(wire, sink=sink)
 
     def _look_up(self) -> Site:
         try:
@@ -293,51 +332,46 @@ class ServiceHook(BaseHook):
 
     # --- waiting ---
 
-    def wait_for(
-        self,
-        look: Callable[[], J],
-        what: str,
-        job: J,
-        *,
-        poll_interval: float,
-        end_time: float,
-    ) -> J:
+    def wait_for(self, look: Callable[[], J], job: J, wait: Wait) -> J:
         """
         Look at a job again and again until it ends, through any number of passing faults.
 
         :param look: looks once, through :meth:`call` with one attempt
-        :param what: the job's name in the log
         :param job: the job as far as it is known
-        :param poll_interval: the longest pause between two looks, in seconds
-        :param end_time: when to give up, in epoch seconds
+        :param wait: the schedule and the deadline
         :raises JobTimeout: the job did not end in time; it goes on at the service
         :raises ServiceRefusal: looking can't succeed any more
         """
-        schedule, story = Schedule(poll_interval), Story(what)
         while True:
-            retry_after = None
             try:
                 job = look()
             except ServiceFault as fault:
                 if not fault.error.can_repeat:
                     raise
-                retry_after = fault.error.retry_after
-                line = story.fault(fault.error)
+                line = wait.failed(fault.error, fault.error.retry_after)
             else:
-                schedule.saw(job, time.time())
-                line = story.saw(job)
+                line = wait.saw(job)
             if line:
                 self.log.info("%s", line)
             if job.is_final:
                 return job
-            left = end_time - time.time()
-            if left <= 0:
-                raise JobTimeout(
-                    f"{what} did not end in time. It was {job.status} when last seen, and goes on at"
-                    f" {self.service}; give it a longer timeout, or look there why it takes so long.",
-                    job.to_dict(),
-                )
-            time.sleep(min(schedule.pause(retry_after), left))
+            pause = wait.pause()
+            if pause is None:
+                raise self.timed_out(job)
+            time.sleep(pause)
+
+    def timed_out(self, job: Job) -> JobTimeout:
+        """Return the error for a job that did not end in time."""
+        return JobTimeout(
+            f"{self.name_of(job.id)} did not end in time. It was {job.status} when last seen, and goes on at"
+            f" {self.service}; give it a longer timeout, or look there why it takes so long.",
+            job.to_dict(),
+        )
+
+    @classmethod
+    def name_of(cls, job_id: str) -> str:
+        """Return a job's name for the log, such as ``Jira task 10010``."""
+        return f"{cls.service} {cls.job_word} {job_id}"
 
 
 def _wire(site: Site, request: Request[Any]) -> Wire:

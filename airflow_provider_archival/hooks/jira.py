@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_archival.api import http, jira
 from airflow_provider_archival.api.http import ApiError
 from airflow_provider_archival.api.jira import ArchiveReport, ExportFilter, JiraTask
+from airflow_provider_archival.api.polling import Wait
 from airflow_provider_archival.exceptions import ServiceFault
 from airflow_provider_archival.hooks.auth import Auth, ClientCredentials, HeaderAuth
 from airflow_provider_archival.hooks.base import ServiceHook
@@ -41,6 +42,7 @@ class JiraCloudHook(ServiceHook):
     conn_type = "jira_cloud"
     hook_name = "Jira Cloud (archival)"
     service = "Jira"
+    job_word = "task"
 
     def __init__(self, jira_conn_id: str = default_conn_name) -> None:
         super().__init__(jira_conn_id)
@@ -104,13 +106,8 @@ class JiraCloudHook(ServiceHook):
         :raises JobTimeout: it did not end in time; it goes on at Jira
         """
         known = JiraTask(jira.task_id_of(task_id), "not seen yet")
-        return self.wait_for(
-            lambda: self.call(jira.get_task(known.id), attempts=1),
-            f"Jira task {known.id}",
-            known,
-            poll_interval=poll_interval,
-            end_time=time.time() + timeout,
-        )
+        wait = Wait(self.name_of(known.id), poll_interval, time.time() + timeout)
+        return self.wait_for(lambda: self.call(jira.get_task(known.id), attempts=1), known, wait)
 
     def cancel_task(self, task_id: str) -> bool:
         """

@@ -198,6 +198,17 @@ def checked_url(conn_id: str, name: str, url: str, *, allow_http: bool) -> str:
     return text
 
 
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+
+
+def is_loopback_url(url: str) -> bool:
+    """Say whether a URL leads to this machine."""
+    return _is_loopback(urlsplit(url).hostname or "")
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

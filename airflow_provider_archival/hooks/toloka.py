@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_archival.api import http, toloka
 from airflow_provider_archival.api.http import ApiError, Request
+from airflow_provider_archival.api.polling import Wait
 from airflow_provider_archival.api.toloka import Page, TolokaOperation, TolokaPool, TolokaProject
 from airflow_provider_archival.hooks.auth import HeaderAuth
 from airflow_provider_archival.hooks.base import ServiceHook
@@ -45,6 +46,7 @@ class TolokaHook(ServiceHook):
     conn_type = "toloka"
     hook_name = "Toloka (archival)"
     service = "Toloka"
+    job_word = "operation"
 
     def __init__(self, toloka_conn_id: str = default_conn_name) -> None:
         super().__init__(toloka_conn_id)
@@ -99,13 +101,9 @@ class TolokaHook(ServiceHook):
         :param timeout: seconds to wait at most
         :raises JobTimeout: it did not end in time; it goes on at Toloka
         """
-        return self.wait_for(
-            lambda: self.call(toloka.get_operation(operation_id), attempts=1),
-            f"Toloka operation {operation_id}",
-            TolokaOperation(operation_id, "unknown", "not seen yet"),
-            poll_interval=poll_interval,
-            end_time=time.time() + timeout,
-        )
+        known = TolokaOperation(operation_id, "unknown", "not seen yet")
+        wait = Wait(self.name_of(operation_id), poll_interval, time.time() + timeout)
+        return self.wait_for(lambda: self.call(toloka.get_operation(operation_id), attempts=1), known, wait)
 
     def list_operations(
         self, *, type: str | None = None, status: str | None = None, submitted_gte: str | None = None

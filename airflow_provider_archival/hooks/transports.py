@@ -8,6 +8,7 @@ import importlib
 import os
 import ssl
 import time
+from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,17 @@ class SyncTransport:
         self._session = requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
-    def send(self, wire: Wire, *, fresh: bool = False) -> Response:
+    def send(
+        self, wire: Wire, *, fresh: bool = False, sink: Callable[[bytes], object] | None = None
+    ) -> Response:
         """
         Send once and return the answer, whatever its status.
 
         :param wire: what to send
         :param fresh: over a new connection: one that was kept alive may be dead, and then nobody knows
             whether the request was acted upon
+        :param sink: takes the body of a 200 piece by piece, however long it is; the answer's own is empty
+            then
         """
         import requests
 
@@ -64,13 +69,17 @@ class SyncTransport:
                 stream=True,
             ) as answer:
                 body = bytearray()
+                to_sink = sink if answer.status_code == 200 else None
                 for chunk in answer.iter_content(_CHUNK):
+                    if to_sink:
+                        to_sink(chunk)
+                        continue
                     body += chunk
                     _check_size(wire, answer.status_code, len(body))
                     if time.monotonic() - began > self._site.timeout:
                         raise AnswerLost(_line(wire), (f"no whole answer within {self._site.timeout:g} s",))
                 return Response(answer.status_code, _lower(answer.headers), bytes(body))
-        except (requests.RequestException, OSError) as error:
+        except requests.RequestException as error:
             raise _sync_error(wire, error, self._site.timeout) from None
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""Operators that archive, unarchive and export."""

@@ -1,0 +1,285 @@
+"""Operators for Toloka: archive projects and pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_archival.api import toloka
+from airflow_provider_archival.api.http import Conflict, checked_id
+from airflow_provider_archival.api.toloka import TolokaOperation, TolokaPool
+from airflow_provider_archival.exceptions import (
+    BadInput,
+    JobError,
+    PoolsNotArchived,
+    ServiceRefusal,
+    TolokaOperationFailed,
+)
+from airflow_provider_archival.operators.base import Progress, RemoteJobOperator
+from airflow_provider_archival.triggers.toloka import TolokaOperationTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_archival.hooks.toloka import TolokaHook
+
+DEFAULT_CONN_ID = "toloka_default"
+
+
+class _TolokaOperationOperator(RemoteJobOperator[TolokaOperation]):
+    """What the operators that start a Toloka operation have in common."""
+
+    job_id_key = "operation_id"
+    toloka_conn_id: str
+    hook: TolokaHook
+
+    def make_hook(self) -> TolokaHook:
+        from airflow_provider_archival.hooks.toloka import TolokaHook
+
+        return TolokaHook(self.toloka_conn_id)
+
+    def look(self, job: TolokaOperation) -> TolokaOperation:
+        return self.hook.call(toloka.get_operation(job.id), attempts=1)
+
+    def job_from(self, values: dict[str, Any]) -> TolokaOperation:
+        return TolokaOperation.from_dict(values)
+
+    def trigger_for(self, job: TolokaOperation, end_time: float) -> TolokaOperationTrigger:
+        return TolokaOperationTrigger(
+            operation_id=job.id,
+            toloka_conn_id=self.toloka_conn_id,
+            poll_interval=self.poll_interval,
+            end_time=end_time,
+        )
+
+    def failure(self, job: TolokaOperation) -> JobError:
+        return TolokaOperationFailed(
+            f"Toloka operation {job.id} ({job.type} of {dict(job.parameters)}) ended {job.status}. Toloka"
+            f" says: {job.said}. A retry submits a new one.",
+            job.to_dict(),
+        )
+
+
+class TolokaArchiveProjectOperator(_TolokaOperationOperator):
+    """
+    Archive a Toloka project, and on request the pools and trainings in it first.
+
+    Everything that is in the way is found and named before anything is changed. While an operation runs its
+    id is in XCom under ``operation_id``. Toloka's operations can't be cancelled.
+
+    A retry looks what is archived already and goes on with the rest; a project that is archived is success.
+    While an earlier operation for the same project still runs, a retry may submit a second.
+
+    XCom: ``{"project_id": str, "operation_id": str | None, "status": str, "pools": [{"pool_id" or
+    "training_id", "operation_id", "status"}]}``: the status is the operation's, or
+    ``ARCHIVED`` where nothing had to be done.
+
+    .. seealso:: https://toloka.ai/docs/api/api-reference/#post-/projects/-id-/archive
+
+    :param project_id: the project
+    :param archive_pools: archive its closed pools and trainings first
+    :param close_open_pools: with ``archive_pools``: close open pools and trainings before; that stops the
+        work in them
+    :param toloka_conn_id: the Airflow connection
+    :param wait_for_completion: see :class:`~airflow_provider_archival.operators.base.RemoteJobOperator`, as
+        for ``deferrable``, ``poll_interval`` and ``timeout`` (seconds). Pools are always waited for.
+    :raises BadInput: ``project_id`` is empty, or no id
+    :raises PoolsNotArchived: pools or trainings are in the way; not retried
+    :raises ServiceRefusal: no such project, or not the caller's; not retried
+    :raises ServiceFault: Toloka is down; retried
+    :raises TolokaOperationFailed: an operation ended ``FAIL``; retried
+    :raises JobTimeout: ``timeout`` passed; the operation goes on
+    """
+
+    template_fields: Sequence[str] = ("project_id", "archive_pools", "close_open_pools", "toloka_conn_id")
+
+    def __init__(
+        self,
+        *,
+        project_id: str,
+        archive_pools: bool = False,
+        close_open_pools: bool = False,
+        toloka_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project_id = project_id
+        self.archive_pools = archive_pools
+        self.close_open_pools = close_open_pools
+        self.toloka_conn_id = toloka_conn_id
+
+    def submit_next(self, progress: Progress[TolokaOperation]) -> Iterator[TolokaOperation]:
+        notes = progress.notes
+        if "left" not in notes:
+            notes.update(project_id=_id_of(self.project_id, "project_id"), left=self._steps(), pools=[])
+        while notes["left"]:
+            submitted = False
+            for operation in self._step(notes["left"].pop(0), notes):
+                submitted = True
+                yield operation
+            if submitted:
+                return
+
+    def result(self, progress: Progress[TolokaOperation]) -> dict[str, Any]:
+        own = [one for one in progress.jobs if one.type == toloka.PROJECT_ARCHIVE]
+        by_id = {one.id: one for one in progress.jobs}
+        pools = [
+            {**pool, "status": by_id[pool["operation_id"]].status} if pool["operation_id"] in by_id else pool
+            for pool in progress.notes["pools"]
+        ]
+        return {
+            "project_id": progress.notes["project_id"],
+            "operation_id": own[-1].id if own else None,
+            "status": own[-1].status if own else "ARCHIVED",
+            "pools": pools,
+        }
+
+    def must_wait_for(self, job: TolokaOperation) -> bool:
+        return self.wait_for_completion or job.type != toloka.PROJECT_ARCHIVE
+
+    def _steps(self) -> list[str]:
+        """Look at the project and return the steps that it takes, or raise what is in the way."""
+        project_id = _id_of(self.project_id, "project_id")
+        if self.hook.get_project(project_id).is_archived:
+            self.log.info("Toloka project %s is archived already: nothing to do", project_id)
+            return []
+        found = {
+            "pool_id": [pool for pool in self.hook.list_pools(project_id) if not pool.is_archived],
+            "training_id": [one for one in self.hook.list_trainings(project_id) if not one.is_archived],
+        }
+        allowed = {"CLOSED"} if self.archive_pools else set()
+        if self.archive_pools and self.close_open_pools:
+            allowed.add("OPEN")
+        in_the_way = [
+            {kind: pool.id, "status": pool.status}
+            for kind, pools in found.items()
+            for pool in pools
+            if pool.status not in allowed
+        ]
+        if in_the_way:
+            raise PoolsNotArchived(self._in_the_way(project_id, in_the_way), in_the_way)
+        if not any(found.values()):
+            return ["project"]
+        self.log.info(
+            "Toloka project %s: %d pools and %d trainings are archived first",
+            project_id,
+            len(found["pool_id"]),
+            len(found["training_id"]),
+        )
+        return ["close", "pools", "trainings", "project"]
+
+    def _in_the_way(self, project_id: str, pools: list[dict[str, Any]]) -> str:
+        shown = ", ".join(
+            f"{'pool' if 'pool_id' in pool else 'training'} {pool.get('pool_id') or pool.get('training_id')}"
+            f" is {pool['status']}"
+            for pool in pools[:20]
+        )
+        more = f" and {len(pools) - 20} more" if len(pools) > 20 else ""
+        advice = []
+        statuses = {pool["status"] for pool in pools}
+        if "LOCKED" in statuses:
+            advice.append("a LOCKED pool can't be archived: unlock it in Toloka, or ask Toloka's support")
+        if not self.archive_pools:
+            advice.append("set archive_pools=True to archive closed pools and trainings first")
+        if "OPEN" in statuses and not (self.archive_pools and self.close_open_pools):
+            advice.append("close the OPEN ones, or set close_open_pools=True, which stops the work in them")
+        return (
+            f"Toloka project {project_id} can't be archived before its pools and trainings are; nothing was"
+            f" changed. {shown}{more}. What to do: {'; '.join(advice)}."
+        )
+
+    def _step(self, step: str, notes: dict[str, Any]) -> Iterator[TolokaOperation]:
+        project_id, hook = notes["project_id"], self.hook
+        if step == "project":
+            yield from self._archive_project(project_id)
+        elif step == "close":
+            for pool in hook.list_pools(project_id, status="OPEN"):
+                yield from _given(hook.close_pool(pool.id))
+            for training in hook.list_trainings(project_id, status="OPEN"):
+                yield from _given(hook.close_training(training.id))
+        elif step == "pools":
+            for pool in hook.list_pools(project_id, status="CLOSED"):
+                yield from self._archive(pool, "pool_id", hook.archive_pool(pool.id), notes)
+        elif step == "trainings":
+            for training in hook.list_trainings(project_id, status="CLOSED"):
+                yield from self._archive(training, "training_id", hook.archive_training(training.id), notes)
+
+    def _archive(
+        self, pool: TolokaPool, kind: str, operation: TolokaOperation | None, notes: dict[str, Any]
+    ) -> Iterator[TolokaOperation]:
+        notes["pools"].append(
+            {
+                kind: pool.id,
+                "operation_id": operation.id if operation else None,
+                "status": operation.status if operation else "ARCHIVED",
+            }
+        )
+        return _given(operation)
+
+    def _archive_project(self, project_id: str) -> Iterator[TolokaOperation]:
+        try:
+            operation = self.hook.archive_project(project_id)
+        except ServiceRefusal as refusal:
+            # Somebody else may have archived it since we looked.
+            if not isinstance(refusal.error, Conflict) or not self.hook.get_project(project_id).is_archived:
+                raise
+            operation = None
+        yield from _given(operation)
+
+
+class TolokaArchivePoolOperator(_TolokaOperationOperator):
+    """
+    Archive a Toloka pool, which must be closed.
+
+    A retry submits again; a pool that is archived already is success. While the operation runs its id is in
+    XCom under ``operation_id``.
+
+    XCom: ``{"pool_id": str, "operation_id": str | None, "status": str}``: the status is the operation's, or
+    ``ARCHIVED`` where the pool was archived already.
+
+    .. seealso:: https://toloka.ai/docs/api/api-reference/#post-/pools/-id-/archive
+
+    :param pool_id: the pool
+    :param toloka_conn_id: the Airflow connection
+    :param wait_for_completion: see :class:`~airflow_provider_archival.operators.base.RemoteJobOperator`, as
+        for ``deferrable``, ``poll_interval`` and ``timeout`` (seconds)
+    :raises BadInput: ``pool_id`` is empty, or no id
+    :raises ServiceRefusal: the pool is not closed, or no such pool; not retried
+    :raises ServiceFault: Toloka is down; retried
+    :raises TolokaOperationFailed: the operation ended ``FAIL``; retried
+    :raises JobTimeout: ``timeout`` passed; the operation goes on
+    """
+
+    template_fields: Sequence[str] = ("pool_id", "toloka_conn_id")
+
+    def __init__(self, *, pool_id: str, toloka_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pool_id = pool_id
+        self.toloka_conn_id = toloka_conn_id
+
+    def submit_next(self, progress: Progress[TolokaOperation]) -> Iterator[TolokaOperation]:
+        if "pool_id" in progress.notes:
+            return
+        progress.notes["pool_id"] = pool_id = _id_of(self.pool_id, "pool_id")
+        operation = self.hook.archive_pool(pool_id)
+        if operation is None:
+            self.log.info("Toloka pool %s is archived already: nothing to do", pool_id)
+        yield from _given(operation)
+
+    def result(self, progress: Progress[TolokaOperation]) -> dict[str, Any]:
+        operation = progress.jobs[-1] if progress.jobs else None
+        return {
+            "pool_id": progress.notes["pool_id"],
+            "operation_id": operation.id if operation else None,
+            "status": operation.status if operation else "ARCHIVED",
+        }
+
+
+def _given(operation: TolokaOperation | None) -> Iterator[TolokaOperation]:
+    if operation is not None:
+        yield operation
+
+
+def _id_of(value: Any, parameter: str) -> str:
+    try:
+        return checked_id(value, parameter)
+    except ValueError as error:
+        raise BadInput(str(error)) from None

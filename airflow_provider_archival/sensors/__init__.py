@@ -1,0 +1,1 @@
+"""Sensors that watch a job which something else submitted."""

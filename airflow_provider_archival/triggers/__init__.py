@@ -1,0 +1,1 @@
+"""Waiting without a worker: triggers that watch one job each."""

@@ -1,0 +1,53 @@
+"""The trigger that watches a Toloka operation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_archival.api import toloka
+from airflow_provider_archival.triggers.base import JobTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_archival.api.http import Request
+    from airflow_provider_archival.api.toloka import TolokaOperation
+    from airflow_provider_archival.hooks.toloka import TolokaHook
+
+
+class TolokaOperationTrigger(JobTrigger):
+    """
+    Watch a Toloka operation until it ends; see :class:`~airflow_provider_archival.triggers.base.JobTrigger`.
+
+    Toloka can't cancel operations, so nothing happens to it when a user ends the deferred Airflow task.
+
+    .. seealso:: https://toloka.ai/docs/api/operations/
+
+    :param operation_id: the operation's id
+    :param toloka_conn_id: the Airflow connection
+    :param poll_interval: the longest pause between two looks, in seconds
+    :param end_time: when to give up, in epoch seconds
+    """
+
+    def __init__(self, operation_id: str, toloka_conn_id: str, poll_interval: float, end_time: float) -> None:
+        super().__init__(toloka_conn_id, operation_id, poll_interval, end_time)
+        self.operation_id = operation_id
+        self.toloka_conn_id = toloka_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, all plain data."""
+        return (
+            "airflow_provider_archival.triggers.toloka.TolokaOperationTrigger",
+            {
+                "operation_id": self.operation_id,
+                "toloka_conn_id": self.toloka_conn_id,
+                "poll_interval": self.poll_interval,
+                "end_time": self.end_time,
+            },
+        )
+
+    def make_hook(self) -> TolokaHook:
+        from airflow_provider_archival.hooks.toloka import TolokaHook
+
+        return TolokaHook(self.toloka_conn_id)
+
+    def look(self) -> Request[TolokaOperation]:
+        return toloka.get_operation(self.operation_id)
