@@ -264,9 +264,9 @@ class JiraArchiveIssuesByJqlOperator(_JiraTaskOperator):
         progress.notes["matched"] = matched = self.hook.count_issues(jql)
         self.log.info("About %d issues match: %s", matched, jql)
         if most is not None and matched > most:
+            raise TooManyIssues(
                 f"About {matched} issues match, and max_issues is {most}: nothing was archived. Narrow the"
                 f" JQL or raise max_issues, then clear this task. JQL: {jql}"
-                f" or raise max_issues, then clear this task. JQL: {jql}"
             )
         if dry_run:
             self.log.info("dry_run: nothing is archived")

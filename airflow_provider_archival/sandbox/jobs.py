@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,6 +74,8 @@ class Jobs:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
         self._work: dict[tuple[str, str], Work] = {}
+        # A job's work is done once, whichever threads look at it.
+        self._working = threading.RLock()
         database.script(_SCHEMA)
 
     def register(self, service: str, kind: str, work: Work) -> None:
@@ -98,7 +101,8 @@ class Jobs:
         now = self._clock.now()
         for row in self._database.rows(
             "SELECT * FROM jobs WHERE ended IS NULL AND frozen IS NULL"
-            " AND (submitted + held + seconds <= ? OR cancelling <= ?) ORDER BY submitted, rowid",
+            " AND (submitted + held + seconds <= ? OR cancelling <= ?)"
+            " ORDER BY submitted + held + seconds, rowid",
             (now, now),
         ):
             due = row["submitted"] + row["held"] + row["seconds"]
@@ -178,12 +182,13 @@ class Jobs:
         )
 
     def _do(self, id: str, at: float, outcome: dict[str, Any] | None = None) -> None:
-        row = self._database.row("SELECT * FROM jobs WHERE id = ?", (id,))
-        if row is None or row["ended"] is not None:
-            return
-        work = self._work.get((row["service"], row["kind"]))
-        came_to = work(self._as_job(row)) if work else Outcome()
-        self.end(id, replace(came_to, **(outcome or {})), at)
+        with self._working:
+            row = self._database.row("SELECT * FROM jobs WHERE id = ?", (id,))
+            if row is None or row["ended"] is not None:
+                return
+            work = self._work.get((row["service"], row["kind"]))
+            came_to = work(self._as_job(row)) if work else Outcome()
+            self.end(id, replace(came_to, **(outcome or {})), at)
 
     def _as_job(self, row: Any) -> Job:
         now = self._clock.now()

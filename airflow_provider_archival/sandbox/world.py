@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 from airflow_provider_archival.sandbox.clock import Clock
 from airflow_provider_archival.sandbox.database import Database
@@ -33,4 +38,20 @@ class World:
     def of(cls, settings: Settings) -> World:
         clock = Clock()
         database = Database(settings.state_file)
+        database.script("CREATE TABLE IF NOT EXISTS clock (offset REAL NOT NULL)")
+        clock.offset = database.value("SELECT offset FROM clock") or 0.0
         return cls(settings, clock, database, Jobs(database, clock))
+
+    def set_clock(self, offset: float) -> None:
+        """Move the clock to this distance from real time; a state file keeps it."""
+        self.clock.offset = offset
+        with self.database.transaction():
+            self.database.execute("DELETE FROM clock")
+            self.database.execute("INSERT INTO clock VALUES (?)", (offset,))
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A directory for files that go when the sandbox goes."""
+        path = Path(tempfile.mkdtemp(prefix="archival-sandbox-"))
+        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        return path
