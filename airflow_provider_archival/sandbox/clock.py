@@ -1,4 +1,4 @@
-"""The sandbox's clock: real time, plus what was advanced."""
+"""The sandbox's clock: real time, plus what it was moved ahead."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import time
 
 
 class Clock:
-    """Tells the time in epoch seconds; ``advance`` moves it forward without waiting."""
+    """Tells the time in epoch seconds, ``offset`` ahead of real time."""
 
     def __init__(self) -> None:
         self.offset = 0.0
 
     def now(self) -> float:
         return time.time() + self.offset
-
-    def advance(self, seconds: float) -> None:
-        self.offset += seconds

@@ -1,0 +1,1 @@
+"""A local Jira Cloud and Toloka to try DAGs on; needs the extra ``sandbox``."""

@@ -1,0 +1,187 @@
+"""The sandbox's web application: the services and the control, behind a front door that logs and errs."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from airflow_provider_archival.sandbox import jira, toloka
+from airflow_provider_archival.sandbox.control import Control
+from airflow_provider_archival.sandbox.faults import Fault, Faults
+from airflow_provider_archival.sandbox.toloka_errors import error as toloka_error
+from airflow_provider_archival.sandbox.traffic import Traffic
+from airflow_provider_archival.sandbox.world import World
+
+_GATEWAY = re.compile(r"/ex/jira/([^/]+)(/rest/.*)")
+# Linger on, for no time: closing sends a reset instead of a goodbye.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+def build_app(world: World) -> Starlette:
+    """Return the application on a world that is seeded already; ``app.state.faults`` are its faults."""
+    traffic, faults = Traffic(world.clock), Faults()
+    services = [*jira.routes(world), *toloka.routes(world)]
+    app = Starlette(
+        routes=[*Control(world, traffic, faults).routes(), *services],
+        middleware=[Middleware(FrontDoor, world=world, traffic=traffic, faults=faults, services=services)],
+        exception_handlers={HTTPException: _refuse, 500: _refuse},
+    )
+    # The services know no other spelling of their paths.
+    app.router.redirect_slashes = False
+    app.state.faults = faults
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answer what no route answers, in the manner of the service that was meant."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    path, phrase = request.scope["path"], HTTPStatus(status).phrase
+    if path.startswith("/api/v1"):
+        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(status, "INTERNAL_ERROR")
+        return toloka_error(status, code, phrase, headers=headers)
+    if path.startswith("/_sandbox"):
+        return JSONResponse({"error": f"{phrase}: {request.method} {path}"}, status, headers)
+    return JSONResponse(
+        {"errorMessages": [f"{phrase}: {request.method} {path}"], "errors": {}}, status, headers
+    )
+
+
+class FrontDoor:
+    """What every service request goes through, and no request of the control."""
+
+    def __init__(
+        self, app: ASGIApp, world: World, traffic: Traffic, faults: Faults, services: list[BaseRoute]
+    ) -> None:
+        self._app, self._world, self._traffic, self._faults = app, world, traffic, faults
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/_sandbox"):
+            await self._app(scope, receive, send)
+            return
+        scope = _without_gateway(scope)
+        body = await _body(receive)
+        if body is None:
+            return
+        method, path = scope["method"], scope["path"]
+        entry = self._traffic.opened(
+            method, path, scope["query_string"].decode(), body, scope.get("cloud_id")
+        )
+        self._traffic.by_route[f"{method} {self._route_of(scope)}"] += 1
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                entry["status"] = message["status"]
+                date = formatdate(self._world.clock.now(), usegmt=True).encode()
+                message = {**message, "headers": [*message["headers"], (b"date", date)]}
+            await send(message)
+
+        try:
+            fault = self._faults.take(method, path)
+            if fault is None:
+                await self._handle(scope, _again(body, receive), answer)
+            else:
+                await self._go_wrong(fault, scope, body, receive, answer)
+        finally:
+            self._traffic.closed()
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._world.jobs.settle()
+        await self._app(scope, receive, send)
+
+    async def _go_wrong(self, fault: Fault, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        if fault.delay and fault.when == "before" and not await self._faults.hold(fault.delay):
+            return await _reset(scope, receive)
+        if fault.reset == "before":
+            return await _reset(scope, receive)
+        caught = _Caught()
+        if not fault.answers_itself or fault.when == "after":
+            await self._handle(scope, _again(body, receive), caught)
+        if fault.delay and fault.when == "after" and not await self._faults.hold(fault.delay):
+            return await _reset(scope, receive)
+        if fault.reset == "after":
+            return await _reset(scope, receive)
+        status, headers, sent = fault.alter(caught.status, caught.headers, bytes(caught.body))
+        if fault.truncate:
+            headers["content-length"], sent = str(len(sent) + 64), sent[: (len(sent) + 1) // 2]
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        await send({"type": "http.response.body", "body": sent, "more_body": fault.truncate})
+        if fault.truncate:
+            scope["state"]["transport"].close()
+            await _until_gone(receive)
+        return None
+
+    def _route_of(self, scope: Scope) -> str:
+        for route in self._services:
+            if route.matches(scope)[0] is Match.FULL:
+                return str(getattr(route, "path", scope["path"]))
+        return str(scope["path"])
+
+
+class _Caught:
+    """Takes an answer instead of the client."""
+
+    def __init__(self) -> None:
+        self.status, self.headers, self.body = 200, dict[str, str](), bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {
+                name.decode("latin-1"): value.decode("latin-1") for name, value in message["headers"]
+            }
+        else:
+            self.body += message.get("body", b"")
+
+
+def _without_gateway(scope: Scope) -> Scope:
+    found = _GATEWAY.fullmatch(scope["path"])
+    return {**scope, "cloud_id": found[1], "path": found[2]} if found else dict(scope)
+
+
+async def _reset(scope: Scope, receive: Receive) -> None:
+    transport: Any = scope["state"]["transport"]
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()
+    await _until_gone(receive)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """Return the whole body; None if the client left before its end."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Return a channel that gives the body that was read already, then whatever comes after it."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return next_message

@@ -1,0 +1,198 @@
+"""A sandbox in a process of its own, and a hold on it from Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
+from urllib.request import ProxyHandler, Request, build_opener
+
+from airflow_provider_archival.sandbox.connections import airflow_connections
+from airflow_provider_archival.sandbox.settings import Settings
+
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+_STOP_SECONDS = 10
+_ANSWER_SECONDS = 120
+
+
+class SandboxError(Exception):
+    """The sandbox did not start, or refused what it was asked."""
+
+
+class Sandbox:
+    """
+    Start a sandbox, and stop it at the end of a ``with`` block; it ends with the process that started it.
+
+    It has its own process so that neither a blocked event loop nor a patched clock of its user's holds it up.
+
+    :param settings: how it behaves, as :class:`~airflow_provider_archival.sandbox.settings.Settings` has it:
+        ``port``, ``issues``, ``seed``, ``job_seconds``, ``state_file``, ``auth``.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+        self.base_url = ""
+        self._process: subprocess.Popen[str] | None = None
+        # The loopback is never behind a proxy, whatever the environment says.
+        self._opener = build_opener(ProxyHandler({}))
+
+    def __enter__(self) -> Sandbox:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process and wait until it answers; raises :class:`SandboxError` with what it said."""
+        with tempfile.TemporaryFile("w+") as complaints:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                [sys.executable, "-P", "-m", "airflow_provider_archival.sandbox", *self._arguments()],
+                env=_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+                # A Ctrl-C in the terminal is for whoever uses the sandbox; the sandbox ends with them.
+                start_new_session=True,
+            )
+            found = _ADDRESS.search(_output(self._process).readline())
+            if found is None:
+                self.stop()
+                complaints.seek(0)
+                raise SandboxError(f"The sandbox did not start: {complaints.read().strip()}")
+        self.base_url = found[0]
+
+    def stop(self) -> None:
+        """End the process; does nothing if it runs no more."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.communicate(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+    def fault(
+        self, path: str, *, method: str | None = None, times: int | None = 1, skip: int = 0, **what: Any
+    ) -> str:
+        """
+        Let matching requests go wrong, and return the fault's id.
+
+        :param path: an ``fnmatch`` pattern on the path without the gateway's prefix, ``/rest/api/3/task/*``.
+        :param method: the HTTP method; None means any.
+        :param times: how many requests; None means all.
+        :param skip: how many matching requests are let through first.
+        :param what: ``status`` (with ``headers``, ``body``), ``reset``, ``delay``, ``body``, ``truncate``,
+            ``redirect``, ``when``; see the sandbox's documentation.
+        """
+        description = {"path": path, "method": method, "times": times, "skip": skip, **what}
+        return str(self._call("POST", "/faults", description)["id"])
+
+    def clear_faults(self) -> None:
+        self._call("DELETE", "/faults")
+
+    def requests(self, path: str | None = None, method: str | None = None) -> list[dict[str, Any]]:
+        """Return the logged service requests, oldest first; ``path`` may have ``*`` in it."""
+        pattern = None if path is None else re.compile(re.escape(path).replace(r"\*", ".*"))
+        return [
+            entry
+            for entry in self._call("GET", "/requests")["requests"]
+            if (pattern is None or pattern.fullmatch(entry["path"])) and method in (None, entry["method"])
+        ]
+
+    def counters(self) -> dict[str, Any]:
+        return dict(self._call("GET", "/counters"))
+
+    def clear_counters(self) -> None:
+        self._call("DELETE", "/counters")
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return all Jira tasks and Toloka operations, in the order of submission."""
+        return list(self._call("GET", "/jobs")["jobs"])
+
+    def job(self, id: str, action: str | None = None, **more: Any) -> dict[str, Any]:
+        """
+        Return a job, after doing something to it.
+
+        :param action: ``freeze``, ``thaw``, ``finish``, ``fail``, ``die``, ``cancel``, ``forget``, or None.
+        :param more: ``message`` and ``result`` of a job that is ended so.
+        """
+        path = f"/jobs/{quote(id, safe='')}"
+        return (
+            self._call("GET", path)
+            if action is None
+            else self._call("POST", path, {"action": action, **more})
+        )
+
+    def advance(self, seconds: float) -> None:
+        """Move the sandbox's clock forward."""
+        self._call("POST", "/clock", {"advance": seconds})
+
+    def now(self) -> float:
+        """Return the sandbox's time in epoch seconds."""
+        return float(self._call("GET", "/clock")["now"])
+
+    def expire_tokens(self) -> None:
+        """Let all access tokens that were given out expire."""
+        self._call("POST", "/tokens/expire")
+
+    def issue(self, key: str) -> dict[str, Any]:
+        return self._call("GET", f"/issues/{quote(key, safe='')}")
+
+    def count(self, jql: str, archived: bool | None = None) -> int:
+        """Count issues, archived ones (True), the others (False), or both."""
+        query = {"jql": jql} | ({} if archived is None else {"archived": str(archived).lower()})
+        return int(self._call("GET", f"/issues?{urlencode(query)}")["count"])
+
+    def add_toloka_project(self, **project: Any) -> dict[str, Any]:
+        """Add a project with ``pools`` pools of the given ``status``; returns its id and theirs."""
+        return self._call("POST", "/toloka/projects", project)
+
+    def reset(self) -> None:
+        """Go back to the freshly seeded state."""
+        self._call("POST", "/reset")
+
+    def airflow_connections(self) -> dict[str, str]:
+        """Return the environment variables that make this sandbox known to Airflow."""
+        return airflow_connections(self.base_url)
+
+    def _arguments(self) -> list[str]:
+        chosen = self.settings
+        arguments = [f"--port={chosen.port}", f"--issues={chosen.issues}", f"--seed={chosen.seed}"]
+        arguments += [f"--job-seconds={chosen.job_seconds}", f"--auth={chosen.auth}", "--stop-with-stdin"]
+        return arguments + ([f"--state-file={chosen.state_file}"] if chosen.state_file else [])
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(f"{self.base_url}/_sandbox{path}", data, method=method)  # noqa: S310 - loopback
+        try:
+            with self._opener.open(request, timeout=_ANSWER_SECONDS) as response:
+                content = response.read()
+        except HTTPError as error:
+            with error:
+                answer = error.read().decode("utf-8", "replace")
+            raise SandboxError(f"{method} /_sandbox{path} was refused with {error.code}: {answer}") from error
+        return dict(json.loads(content)) if content else {}
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment, in which the process finds this very package, installed or not."""
+    here = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([here, inherited] if inherited else [here])}
+
+
+def _output(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout

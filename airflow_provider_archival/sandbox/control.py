@@ -1,0 +1,237 @@
+"""The sandbox's own endpoints under ``/_sandbox``: look inside, make faults, steer jobs, start over."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from airflow_provider_archival.sandbox import issues, jira, jira_auth, toloka
+from airflow_provider_archival.sandbox.faults import BadFault, Faults
+from airflow_provider_archival.sandbox.jobs import CANCELLED, DEAD, FAILED, Outcome
+from airflow_provider_archival.sandbox.traffic import Traffic, most_at_once
+from airflow_provider_archival.sandbox.world import World
+
+_ENDS = {"fail": FAILED, "die": DEAD, "cancel": CANCELLED}
+_ACTIONS = ("freeze", "thaw", "finish", *_ENDS, "forget")
+_DEFAULT_MESSAGES = {
+    "fail": "The sandbox was told to fail this job.",
+    "die": "The sandbox was told to let this job die.",
+    "cancel": "The task was cancelled.",
+}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class BadRequest(Exception):
+    """A request to the control that makes no sense; ``field`` is the key that is wrong."""
+
+    def __init__(self, field: str, problem: str, status: int = 400) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field, self.status = field, status
+
+
+class Control:
+    """The endpoints; none wants credentials, none is logged, and no fault meets them."""
+
+    def __init__(self, world: World, traffic: Traffic, faults: Faults) -> None:
+        self._world, self._traffic, self._faults = world, traffic, faults
+
+    def routes(self) -> list[Mount]:
+        table: list[tuple[str, str, Handler]] = [
+            ("GET", "/requests", self.requests),
+            ("DELETE", "/requests", self.clear_requests),
+            ("GET", "/counters", self.counters),
+            ("DELETE", "/counters", self.clear_counters),
+            ("GET", "/faults", self.faults),
+            ("POST", "/faults", self.add_fault),
+            ("DELETE", "/faults", self.clear_faults),
+            ("DELETE", "/faults/{id}", self.remove_fault),
+            ("GET", "/jobs", self.jobs),
+            ("GET", "/jobs/{id}", self.job),
+            ("POST", "/jobs/{id}", self.steer_job),
+            ("GET", "/clock", self.clock),
+            ("POST", "/clock", self.advance_clock),
+            ("POST", "/tokens/expire", self.expire_tokens),
+            ("GET", "/issues", self.count_issues),
+            ("GET", "/issues/{key}", self.issue),
+            ("POST", "/toloka/projects", self.add_toloka_project),
+            ("POST", "/reset", self.reset),
+        ]
+        by_path: dict[str, dict[str, Handler]] = {}
+        for method, path, handler in table:
+            by_path.setdefault(path, {})[method] = _guarded(handler)
+        return [Mount("/_sandbox", routes=[_route(path, handlers) for path, handlers in by_path.items()])]
+
+    async def requests(self, request: Request) -> Response:
+        return JSONResponse({"requests": self._traffic.log()})
+
+    async def clear_requests(self, request: Request) -> Response:
+        self._traffic.clear_log()
+        return Response(status_code=204)
+
+    async def counters(self, request: Request) -> Response:
+        self._world.jobs.settle()
+        submitted = "jobs_submitted."
+        counted = self._world.counters
+        return JSONResponse(
+            {
+                "issues_archived": counted["issues_archived"],
+                "issues_unarchived": counted["issues_unarchived"],
+                "jobs_submitted": {
+                    name.removeprefix(submitted): number
+                    for name, number in counted.items()
+                    if name.startswith(submitted)
+                },
+                "polls": dict(self._world.polls),
+                "requests": dict(self._traffic.by_route),
+                "requests_overlapped": self._traffic.overlapped,
+                "jobs_overlapped": most_at_once(self._world.jobs.all(), self._traffic.counted_since),
+            }
+        )
+
+    async def clear_counters(self, request: Request) -> Response:
+        self._world.counters.clear()
+        self._world.polls.clear()
+        self._traffic.clear_counters()
+        return Response(status_code=204)
+
+    async def faults(self, request: Request) -> Response:
+        return JSONResponse({"faults": [asdict(fault) for fault in self._faults.all()]})
+
+    async def add_fault(self, request: Request) -> Response:
+        try:
+            fault = self._faults.add(await _json(request))
+        except BadFault as error:
+            return JSONResponse({"error": str(error), "field": error.field}, 400)
+        return JSONResponse({"id": fault.id}, 201)
+
+    async def clear_faults(self, request: Request) -> Response:
+        self._faults.clear()
+        return Response(status_code=204)
+
+    async def remove_fault(self, request: Request) -> Response:
+        if not self._faults.remove(request.path_params["id"]):
+            raise BadRequest("id", "there is no such fault", 404)
+        return Response(status_code=204)
+
+    async def jobs(self, request: Request) -> Response:
+        self._world.jobs.settle()
+        return JSONResponse({"jobs": [asdict(job) for job in self._world.jobs.all()]})
+
+    async def job(self, request: Request) -> Response:
+        self._world.jobs.settle()
+        return self._job(request.path_params["id"])
+
+    async def steer_job(self, request: Request) -> Response:
+        jobs, id = self._world.jobs, request.path_params["id"]
+        wanted = await _json(request)
+        action = wanted.get("action")
+        if action not in _ACTIONS:
+            raise BadRequest("action", "want one of " + ", ".join(_ACTIONS))
+        jobs.settle()
+        job = jobs.get(id)
+        if job is None:
+            raise BadRequest("id", f"there is no job {id}", 404)
+        if job.is_over and action != "forget":
+            raise BadRequest("action", f"job {id} is over already: {job.status}", 409)
+        if action in _ENDS:
+            message = wanted.get("message", _DEFAULT_MESSAGES[action])
+            jobs.end(id, Outcome(_ENDS[action], wanted.get("result"), message))
+        elif action == "finish":
+            jobs.finish(id, **{name: wanted[name] for name in ("result", "message") if name in wanted})
+        else:
+            {"freeze": jobs.freeze, "thaw": jobs.thaw, "forget": jobs.forget}[action](id)
+        return Response(status_code=204) if action == "forget" else self._job(id)
+
+    async def clock(self, request: Request) -> Response:
+        return JSONResponse({"now": self._world.clock.now(), "offset": self._world.clock.offset})
+
+    async def advance_clock(self, request: Request) -> Response:
+        seconds = (await _json(request)).get("advance")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 1e10:
+            raise BadRequest("advance", "want seconds, from 0")
+        self._world.set_clock(self._world.clock.offset + seconds)
+        self._world.jobs.settle()
+        return await self.clock(request)
+
+    async def expire_tokens(self, request: Request) -> Response:
+        jira_auth.expire_tokens(self._world)
+        return Response(status_code=204)
+
+    async def issue(self, request: Request) -> Response:
+        self._world.jobs.settle()
+        found = issues.describe_issue(self._world, request.path_params["key"])
+        if found is None:
+            raise BadRequest("key", f"there is no issue {request.path_params['key']}", 404)
+        return JSONResponse(found)
+
+    async def count_issues(self, request: Request) -> Response:
+        self._world.jobs.settle()
+        choices = {"true": True, "false": False, None: None}
+        wanted = request.query_params.get("archived")
+        if wanted not in choices:
+            raise BadRequest("archived", "want true or false")
+        try:
+            number = await run_in_threadpool(
+                issues.matching, self._world, request.query_params.get("jql", ""), archived=choices[wanted]
+            )
+        except ValueError as error:
+            raise BadRequest("jql", str(error)) from error
+        return JSONResponse({"count": number})
+
+    async def add_toloka_project(self, request: Request) -> Response:
+        try:
+            return JSONResponse(toloka.add_project(self._world, await _json(request)), 201)
+        except ValueError as error:
+            raise BadRequest("project", str(error)) from error
+
+    async def reset(self, request: Request) -> Response:
+        """Go back to the freshly seeded state, with nothing logged, counted, delayed or faulty."""
+        self._faults.clear()
+        self._faults.drop_held()
+        self._world.set_clock(0.0)
+        self._world.jobs.clear()
+        for service in (jira, toloka):
+            await run_in_threadpool(service.wipe, self._world)
+        self._traffic.clear_log()
+        await self.clear_counters(request)
+        return Response(status_code=204)
+
+    def _job(self, id: str) -> Response:
+        job = self._world.jobs.get(id)
+        if job is None:
+            raise BadRequest("id", f"there is no job {id}", 404)
+        return JSONResponse(asdict(job))
+
+
+def _route(path: str, handlers: dict[str, Handler]) -> Route:
+    async def handle(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, handle, methods=list(handlers))
+
+
+def _guarded(handler: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except BadRequest as error:
+            return JSONResponse({"error": str(error), "field": error.field}, error.status)
+
+    return handle
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        value = await request.json()
+    except ValueError as error:
+        raise BadRequest("body", f"want JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadRequest("body", "want a JSON object")
+    return value

@@ -1,0 +1,211 @@
+"""Faults on purpose: which requests go wrong, how often, and how."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+HUGE_BODY_BYTES = 32 * 1024 * 1024
+_NAMED_BODIES = ("broken", "html", "empty", "huge")
+_HTML = (
+    b"<!doctype html><html><head><title>Oops</title></head><body><h1>Something went wrong</h1></body></html>"
+)
+
+
+class BadFault(ValueError):
+    """A description of a fault that makes no sense; ``field`` is the key that is wrong."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+@dataclass
+class Fault:
+    """
+    One fault: the requests that it meets, and what happens to them.
+
+    :param path: an ``fnmatch`` pattern on the path without the gateway's prefix.
+    :param method: the HTTP method; None means any.
+    :param times: how many requests it meets; None means all.
+    :param skip: how many requests are let through first.
+    :param when: ``before`` the request is handled, or ``after`` it took effect; of use to ``status``,
+        ``redirect`` and ``delay``.
+    :param body: JSON, text, or one of ``broken``, ``html``, ``empty`` and ``huge``.
+    """
+
+    id: str
+    path: str
+    method: str | None = None
+    times: int | None = 1
+    skip: int = 0
+    when: str = "before"
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: Any = None
+    reset: str | None = None
+    delay: float = 0.0
+    truncate: bool = False
+    redirect: str | None = None
+    met: int = 0
+
+    @property
+    def answers_itself(self) -> bool:
+        """Whether the answer is the fault's own and not the service's."""
+        return self.status is not None or self.redirect is not None
+
+    def matches(self, method: str, path: str) -> bool:
+        return self.method in (None, method) and fnmatchcase(path, self.path)
+
+    def alter(self, status: int, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Turn the service's answer into the one that is sent; header names are lower-case."""
+        if self.answers_itself:
+            status, headers, body = self.status or 302, {}, b""
+        if self.redirect is not None:
+            headers["location"] = self.redirect
+        if self.body is not None:
+            headers["content-type"], body = _rendered(self.body)
+            # A 204 has no body; what has one is a 200.
+            status = 200 if status == 204 and body else status
+        headers.update({name.lower(): value for name, value in self.headers.items()})
+        headers["content-length"] = str(len(body))
+        return status, headers, body
+
+
+def _rendered(body: Any) -> tuple[str, bytes]:
+    match body:
+        case "broken":
+            return "application/json", b'{"self": "http://127.0.0.1/", "status": "RUNN'
+        case "html":
+            return "text/html; charset=utf-8", _HTML
+        case "empty":
+            return "application/json", b""
+        case "huge":
+            return "application/json", b'{"padding": "' + b"x" * HUGE_BODY_BYTES + b'"}'
+        case str():
+            return "text/plain; charset=utf-8", body.encode()
+    return "application/json", json.dumps(body).encode()
+
+
+class Faults:
+    """The faults that are in force, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._faults: dict[str, Fault] = {}
+        self._ids = itertools.count(1)
+        self._dropped = asyncio.Event()
+
+    def add(self, description: object) -> Fault:
+        """Read a fault's description and put it in force; raises :class:`BadFault`."""
+        fault = _read(description, str(next(self._ids)))
+        self._faults[fault.id] = fault
+        return fault
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """Return the fault that this request meets, and count it."""
+        for fault in self._faults.values():
+            if not fault.matches(method, path) or fault.met == fault.times:
+                continue
+            if fault.skip:
+                fault.skip -= 1
+                continue
+            fault.met += 1
+            return fault
+        return None
+
+    def all(self) -> list[Fault]:
+        return list(self._faults.values())
+
+    def remove(self, id: str) -> bool:
+        return self._faults.pop(id, None) is not None
+
+    def clear(self) -> None:
+        self._faults.clear()
+
+    async def hold(self, seconds: float) -> bool:
+        """Wait; False if the held requests were dropped meanwhile."""
+        try:
+            await asyncio.wait_for(self._dropped.wait(), seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    def drop_held(self) -> None:
+        """Drop the requests that a delay holds, so that none takes effect after a reset."""
+        self._dropped.set()
+        self._dropped = asyncio.Event()
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# For each key of a description: what a good value is, and how to say so.
+_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "path": (
+        lambda value: isinstance(value, str) and value.startswith(("/", "*")),
+        "want a pattern like /rest/api/3/task/*",
+    ),
+    "method": (
+        lambda value: value is None or (isinstance(value, str) and value.isalpha()),
+        "want an HTTP method or null",
+    ),
+    "times": (
+        lambda value: value is None or (_is_count(value) and value > 0),
+        "want a whole number from 1, or null",
+    ),
+    "skip": (_is_count, "want a whole number from 0"),
+    "when": (lambda value: value in ("before", "after"), "want 'before' or 'after'"),
+    "status": (lambda value: _is_count(value) and 200 <= value <= 599, "want a status from 200 to 599"),
+    "headers": (
+        lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
+        "want an object of strings",
+    ),
+    "body": (lambda value: value is not None, "want JSON, a text, or one of " + ", ".join(_NAMED_BODIES)),
+    "reset": (lambda value: value in ("before", "after"), "want 'before' or 'after'"),
+    "delay": (
+        lambda value: _is_number(value) and 0 < value <= 86400,
+        "want seconds, more than 0 and up to a day",
+    ),
+    "truncate": (lambda value: value is True, "want true"),
+    "redirect": (lambda value: isinstance(value, str) and bool(value), "want a URL"),
+}
+
+
+def _read(description: object, id: str) -> Fault:
+    if not isinstance(description, dict):
+        raise BadFault("body", "want a JSON object")
+    for key, value in description.items():
+        if key not in _RULES:
+            raise BadFault(key, "unknown; known are " + ", ".join(_RULES))
+        is_good, wanted = _RULES[key]
+        if not is_good(value):
+            raise BadFault(key, f"{wanted}, not {json.dumps(value)}")
+    if "path" not in description:
+        raise BadFault("path", "is missing")
+    fault = Fault(id, **{**description, "method": (description.get("method") or "").upper() or None})
+    _check_together(fault)
+    return fault
+
+
+def _check_together(fault: Fault) -> None:
+    """Refuse what can't be had at once."""
+    if fault.reset and (fault.answers_itself or fault.body is not None or fault.truncate or fault.headers):
+        raise BadFault(
+            "reset", "there is no answer after a reset, so no status, headers, body, truncate or redirect"
+        )
+    if not (fault.answers_itself or fault.reset or fault.delay or fault.truncate or fault.body is not None):
+        raise BadFault(
+            "status", "nothing goes wrong: want a status, reset, delay, body, truncate or redirect"
+        )
+    if fault.body is not None and fault.status is None and fault.body not in _NAMED_BODIES:
+        raise BadFault("body", "without a status, want one of " + ", ".join(_NAMED_BODIES))
