@@ -126,7 +126,11 @@ class JiraCloudHook(ServiceHook):
 
     def count_issues(self, jql: str) -> int:
         """Count the issues that a JQL matches; an estimate that may miss recent changes."""
-        return self.call(jira.count_issues(jql))
+        count = self.call(jira.count_issues(jql))
+        if not count:
+            # Jira takes wrong credentials for nobody's here, and nobody sees no issues. This raises for them.
+            self.call(jira.myself())
+        return count
 
     def test_connection(self) -> tuple[bool, str]:
         """Sign in, and look whether the caller may archive."""
