@@ -87,7 +87,7 @@ class Request(Generic[T]):
             raise error_of(self, response)
         try:
             return self.parse(response)
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             what = "an HTML page" if response.is_html else _shorten(response.body.decode("utf-8", "replace"))
             raise UnreadableAnswer(
                 str(self), (f"unreadable answer ({type(error).__name__}: {error}): {what}",), response.status
@@ -245,9 +245,9 @@ def messages_of(response: Response) -> tuple[str, ...]:
         )
     try:
         said = response.json()
-    except ValueError:
+        return tuple(_shorten(text) for text in _sentences(said)) or (_shorten(json.dumps(said)),)
+    except (ValueError, RecursionError):
         return (_shorten(response.body.decode("utf-8", "replace")),)
-    return tuple(_shorten(text) for text in _sentences(said)) or (_shorten(json.dumps(said)),)
 
 
 def _sentences(said: Any) -> list[str]:
@@ -261,7 +261,8 @@ def _sentences(said: Any) -> list[str]:
     errors = said.get("errors")
     for name, what in errors.items() if isinstance(errors, dict) else ():
         if isinstance(what, dict):
-            keys = ", ".join(map(str, what.get("issueIdsOrKeys") or ()))
+            names = what.get("issueIdsOrKeys")
+            keys = ", ".join(map(str, names)) if isinstance(names, list) else ""
             found.append(
                 f"{name}: {what.get('message') or what.get('count', '')}" + (f" ({keys})" if keys else "")
             )
@@ -290,7 +291,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """
     now = _moment(headers.get("date")) or pendulum.now("UTC")
     wish = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", wish):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", wish):
         return min(float(wish), MAX_RETRY_AFTER)
     until = _moment(wish) or _moment(headers.get("x-ratelimit-reset"))
     if until is None:
@@ -299,17 +300,37 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _moment(text: str | None) -> pendulum.DateTime | None:
+    """Read an HTTP date or an ISO time, in UTC."""
     if not text:
         return None
     try:
-        return pendulum.instance(parsedate_to_datetime(text))
-    except ValueError:
-        pass
+        return pendulum.instance(parsedate_to_datetime(text)).in_timezone("UTC")
+    except (ValueError, TypeError, OverflowError):
+        return moment_of(text)
+
+
+def moment_of(value: Any) -> pendulum.DateTime | None:
+    """Read a service's time: epoch milliseconds, or ISO 8601, in UTC where it names no zone."""
     try:
-        parsed = pendulum.parse(text)
-    except ValueError:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return pendulum.from_timestamp(value / 1000)
+        parsed = pendulum.parse(value, tz="UTC") if isinstance(value, str) else None
+        return parsed.in_timezone("UTC") if isinstance(parsed, pendulum.DateTime) else None
+    except (ValueError, TypeError, ArithmeticError, OSError):
         return None
-    return parsed if isinstance(parsed, pendulum.DateTime) else None
+
+
+def time_of(value: Any) -> str | None:
+    """Return a service's time as ISO 8601, UTC; one that can't be read is not worth losing an answer for."""
+    moment = moment_of(value)
+    return None if moment is None else moment.isoformat()
+
+
+def percent_of(value: Any) -> float | None:
+    """Return a progress from 0 to 100; None for anything else."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 100:
+        return None
+    return value
 
 
 def _origin(url: str) -> str:

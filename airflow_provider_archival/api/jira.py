@@ -8,9 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import pendulum
-
-from airflow_provider_archival.api.http import Repeat, Request, Response, checked_id, messages_of, path_of
+from airflow_provider_archival.api.http import (
+    Repeat,
+    Request,
+    Response,
+    checked_id,
+    messages_of,
+    path_of,
+    percent_of,
+    time_of,
+)
 
 MAX_KEYS_PER_REQUEST = 1000
 """How many issues one archive or unarchive request takes; Jira answers 412 to more."""
@@ -18,7 +25,7 @@ MAX_KEYS_PER_REQUEST = 1000
 NOTHING_VALID = "noValidIssue"
 """The reason in a report for issues that Jira refused together, telling no single one's reason."""
 
-_ISSUE = re.compile(r"\d+|[A-Za-z][A-Za-z0-9_]*-\d+")
+_ISSUE = re.compile(r"[0-9]+|[A-Za-z][A-Za-z0-9_]*-[0-9]+")
 _GOOD, _BAD = frozenset({"COMPLETE"}), frozenset({"FAILED", "CANCELLED", "DEAD"})
 _GOING_ON = frozenset({"ENQUEUED", "RUNNING", "CANCEL_REQUESTED"})
 
@@ -259,7 +266,7 @@ def task_id_of(text: Any) -> str:
     :raises ValueError: when there is none, or when it has other characters than letters, digits, ``-``, ``_``
     """
     given = str(text).strip() if isinstance(text, (str, int)) and not isinstance(text, bool) else ""
-    if "/" in given or "?" in given:
+    if ("/" in given or "?" in given) and not any(character.isspace() for character in given):
         parts = [part for part in urlsplit(given).path.split("/") if part]
         given = parts[-1] if len(parts) >= 2 and parts[-2] == "task" else ""
     if not given:
@@ -273,11 +280,11 @@ def issue_ids_or_keys_of(names: Sequence[str]) -> list[str]:
 
     :raises ValueError: naming those that are neither an id (``10001``) nor a key (``ABC-123``)
     """
-    kept = list(dict.fromkeys(name.strip().upper() for name in names))
-    if wrong := [name for name in kept if not _ISSUE.fullmatch(name)]:
+    given = list(dict.fromkeys(name.strip() for name in names))
+    if wrong := [name for name in given if not _ISSUE.fullmatch(name)]:
         shown = ", ".join(repr(name) for name in wrong[:10]) + (", …" if len(wrong) > 10 else "")
-        raise ValueError(f"{len(wrong)} of {len(kept)} are neither an issue id nor an issue key: {shown}")
-    return kept
+        raise ValueError(f"{len(wrong)} of {len(given)} are neither an issue id nor an issue key: {shown}")
+    return list(dict.fromkeys(name.upper() for name in given))
 
 
 def _by_key(path: str, issue_ids_or_keys: Sequence[str]) -> Request[ArchiveReport]:
@@ -325,13 +332,13 @@ def _task(response: Response) -> JiraTask:
     return JiraTask(
         id=checked_id(said["id"], "a Jira task's id"),
         status=_word(said["status"]),
-        progress=_number(said.get("progress")),
+        progress=percent_of(said.get("progress")),
         result=result,
         message=_text(said.get("message")),
         description=_text(said.get("description")),
-        submitted=_time(said.get("submitted")),
-        started=_time(said.get("started")),
-        finished=_time(said.get("finished")),
+        submitted=time_of(said.get("submitted")),
+        started=time_of(said.get("started")),
+        finished=time_of(said.get("finished")),
         elapsed_runtime=said.get("elapsedRuntime"),
         file_url=_file_url(result),
     )
@@ -342,8 +349,8 @@ def _export_task(response: Response) -> JiraTask:
     return JiraTask(
         id=task_id_of(said["taskId"]),
         status=_word(said.get("status") or "ENQUEUED"),
-        progress=_number(said.get("progress")),
-        submitted=_time(said.get("submittedTime")),
+        progress=percent_of(said.get("progress")),
+        submitted=time_of(said.get("submittedTime")),
         file_url=_text(said.get("fileUrl")),
     )
 
@@ -358,21 +365,6 @@ def _text(value: Any) -> str | None:
     return None if value in (None, "") else str(value)
 
 
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def _file_url(result: Any) -> str | None:
     found = result.get("fileUrl") if isinstance(result, dict) else result
     return found if isinstance(found, str) and found.startswith(("http://", "https://")) else None
-
-
-def _time(value: Any) -> str | None:
-    """Read epoch milliseconds or an ISO time; a time that is neither is not worth losing the task for."""
-    try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return pendulum.from_timestamp(value / 1000).isoformat()
-        parsed = pendulum.parse(value) if isinstance(value, str) else None
-    except (ValueError, OverflowError, OSError):
-        return None
-    return parsed.in_timezone("UTC").isoformat() if isinstance(parsed, pendulum.DateTime) else None

@@ -6,9 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-import pendulum
-
-from airflow_provider_archival.api.http import Repeat, Request, Response, checked_id, path_of
+from airflow_provider_archival.api.http import (
+    Repeat,
+    Request,
+    Response,
+    checked_id,
+    path_of,
+    percent_of,
+    time_of,
+)
 
 T = TypeVar("T")
 
@@ -214,17 +220,16 @@ def _operation_or_none(response: Response) -> TolokaOperation | None:
 
 
 def _operation(said: Any) -> TolokaOperation:
-    progress = said.get("progress")
     return TolokaOperation(
         id=checked_id(said["id"], "a Toloka operation's id"),
         type=str(said["type"]),
         status=str(said["status"]).upper(),
-        progress=progress if isinstance(progress, (int, float)) and not isinstance(progress, bool) else None,
+        progress=percent_of(said.get("progress")),
         parameters=said.get("parameters") or {},
         details=said.get("details"),
-        submitted=_time(said.get("submitted")),
-        started=_time(said.get("started")),
-        finished=_time(said.get("finished")),
+        submitted=time_of(said.get("submitted")),
+        started=time_of(said.get("started")),
+        finished=time_of(said.get("finished")),
     )
 
 
@@ -247,12 +252,3 @@ def _requester(response: Response) -> str:
     said = response.json()
     names = said.get("public_name") or {}
     return str(next(iter(names.values()), said["id"]))
-
-
-def _time(value: Any) -> str | None:
-    """Read a time; Toloka's are UTC and name no zone."""
-    try:
-        parsed = pendulum.parse(value, tz="UTC") if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return parsed.in_timezone("UTC").isoformat() if isinstance(parsed, pendulum.DateTime) else None

@@ -22,7 +22,7 @@ class Wire:
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
 
     def with_header(self, name: str, value: str) -> Wire:
         return replace(self, headers={**self.headers, name: value})

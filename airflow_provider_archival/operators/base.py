@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -119,8 +120,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         """Read a job back from its dict."""
 
     @abstractmethod
-    def trigger_for(self, job: J, end_time: float) -> JobTrigger:
-        """Return the trigger that watches a job."""
+    def trigger_for(self, job: J, progress: Progress[J]) -> JobTrigger:
+        """Return the trigger that watches a job and carries the progress."""
 
     @abstractmethod
     def failure(self, job: J) -> JobError:
@@ -148,8 +149,9 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         now = time.time()
         return self._go_on(context, Progress(started=now, end_time=now + self.timeout))
 
-    def execute_complete(self, context: Context, event: dict[str, Any], progress: dict[str, Any]) -> Any:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after a deferral, with the trigger's event."""
+        progress = event["carried"]
         known = Progress(
             started=progress["started"],
             end_time=progress["end_time"],
@@ -214,9 +216,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         if self.execution_timeout is not None:
             left = min(left, max(progress.started + self.execution_timeout.total_seconds() - time.time(), 1))
         self.defer(
-            trigger=self.trigger_for(job, progress.end_time),
+            trigger=self.trigger_for(job, progress),
             method_name="execute_complete",
-            kwargs={"progress": progress.to_dict()},
             timeout=timedelta(seconds=left),
         )
 
@@ -249,6 +250,6 @@ def seconds_of(value: float, parameter: str) -> float:
     """Return a parameter in seconds, or raise ``ValueError`` where it is not above 0."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ValueError(f"{parameter} must be a number of seconds above 0; got {value!r}")
     return value

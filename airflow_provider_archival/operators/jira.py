@@ -185,12 +185,13 @@ class _JiraTaskOperator(RemoteJobOperator[JiraTask]):
     def job_from(self, values: dict[str, Any]) -> JiraTask:
         return JiraTask.from_dict(values)
 
-    def trigger_for(self, job: JiraTask, end_time: float) -> JiraTaskTrigger:
+    def trigger_for(self, job: JiraTask, progress: Progress[JiraTask]) -> JiraTaskTrigger:
         return JiraTaskTrigger(
             jira_task_id=job.id,
             jira_conn_id=self.jira_conn_id,
             poll_interval=self.poll_interval,
-            end_time=end_time,
+            end_time=progress.end_time,
+            carried=progress.to_dict(),
             cancel_on_kill=self.cancel_on_kill,
         )
 

@@ -49,7 +49,7 @@ def _literal(text: str, parameter: str) -> Any:
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
     raise BadInput(
         f"{parameter} looks like a list, but is neither JSON nor a Python list: {_shown(text)}. A template"
@@ -67,13 +67,16 @@ def date_of(value: Any, parameter: str) -> pendulum.Date | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
+        # pendulum takes "now" and "12:00" for today, which nobody means by a date.
+        if isinstance(value, str) and not re.match(r"[0-9]{4}", value.strip()):
+            raise ValueError
         parsed = pendulum.parse(value.strip()) if isinstance(value, str) else value
         if isinstance(parsed, pendulum.Duration | pendulum.Time) or not isinstance(parsed, date):
             raise ValueError
         if isinstance(parsed, datetime):
             parsed = pendulum.instance(parsed).in_timezone("UTC")
         return pendulum.date(parsed.year, parsed.month, parsed.day)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise BadInput(f"{parameter} must be a date such as 2024-01-31; got {_shown(value)}") from None
 
 

@@ -42,12 +42,15 @@ class _TolokaOperationOperator(RemoteJobOperator[TolokaOperation]):
     def job_from(self, values: dict[str, Any]) -> TolokaOperation:
         return TolokaOperation.from_dict(values)
 
-    def trigger_for(self, job: TolokaOperation, end_time: float) -> TolokaOperationTrigger:
+    def trigger_for(
+        self, job: TolokaOperation, progress: Progress[TolokaOperation]
+    ) -> TolokaOperationTrigger:
         return TolokaOperationTrigger(
             operation_id=job.id,
             toloka_conn_id=self.toloka_conn_id,
             poll_interval=self.poll_interval,
-            end_time=end_time,
+            end_time=progress.end_time,
+            carried=progress.to_dict(),
         )
 
     def failure(self, job: TolokaOperation) -> JobError:

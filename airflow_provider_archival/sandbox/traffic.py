@@ -88,7 +88,7 @@ def _readable(path: str, body: bytes) -> Any:
     text = body.decode("utf-8", "replace")
     try:
         return _without_secrets(json.loads(text)) if len(text) <= _KEPT_BODY_CHARACTERS else _cut(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         if path.endswith("/oauth/token"):
             return _without_secrets(dict(parse_qsl(text)))
         return _cut(text)

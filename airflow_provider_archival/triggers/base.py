@@ -27,17 +27,27 @@ class JobTrigger(BaseTrigger):
     Watch one job until it ends or the time is up, through any number of passing faults.
 
     Yields one event, a plain dict: ``outcome`` (``ended``, ``timeout``, ``refused`` or ``gone``), ``job``
-    (as it was seen last, or None), ``message`` (for ``refused`` and ``gone``). A restart of the triggerer
-    begins the watch again with the same deadline and cancels nothing.
+    (as it was seen last, or None), ``message`` (for ``refused`` and ``gone``), ``carried``. A restart of the
+    triggerer begins the watch again with the same deadline and cancels nothing.
 
     :param conn_id: the Airflow connection
     :param job_id: the job
     :param poll_interval: the longest pause between two looks, in seconds
     :param end_time: when to give up, in epoch seconds
+    :param carried: plain data that comes back with the event. (Not in the deferral's ``kwargs``: ``dag.test``
+        and ``airflow dags test`` drop those.)
     """
 
-    def __init__(self, conn_id: str, job_id: str, poll_interval: float, end_time: float) -> None:
+    def __init__(
+        self,
+        conn_id: str,
+        job_id: str,
+        poll_interval: float,
+        end_time: float,
+        carried: dict[str, Any] | None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.carried = carried
         self._conn_id, self._job_id = conn_id, job_id
         self.poll_interval = poll_interval
         self.end_time = end_time
@@ -54,7 +64,7 @@ class JobTrigger(BaseTrigger):
         hook = self.make_hook()
         async with hook.connected():
             event = await self._watch(hook)
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        yield TriggerEvent({**event, "carried": self.carried})  # type: ignore[no-untyped-call]
 
     async def _watch(self, hook: ServiceHook) -> dict[str, Any]:
         wait = Wait(hook.name_of(self._job_id), self.poll_interval, self.end_time)

@@ -26,6 +26,7 @@ class JiraTaskTrigger(JobTrigger):
     :param end_time: when to give up, in epoch seconds
     :param cancel_on_kill: cancel the Jira task when a user ends the deferred Airflow task (Airflow 3.3 and
         later)
+    :param carried: plain data that comes back with the event
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class JiraTaskTrigger(JobTrigger):
         poll_interval: float,
         end_time: float,
         cancel_on_kill: bool = False,
+        carried: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(jira_conn_id, jira_task_id, poll_interval, end_time)
+        super().__init__(jira_conn_id, jira_task_id, poll_interval, end_time, carried)
         self.jira_task_id = jira_task_id
         self.jira_conn_id = jira_conn_id
         self.cancel_on_kill = cancel_on_kill
@@ -51,6 +53,7 @@ class JiraTaskTrigger(JobTrigger):
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
                 "cancel_on_kill": self.cancel_on_kill,
+                "carried": self.carried,
             },
         )
 

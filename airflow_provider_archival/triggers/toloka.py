@@ -25,10 +25,18 @@ class TolokaOperationTrigger(JobTrigger):
     :param toloka_conn_id: the Airflow connection
     :param poll_interval: the longest pause between two looks, in seconds
     :param end_time: when to give up, in epoch seconds
+    :param carried: plain data that comes back with the event
     """
 
-    def __init__(self, operation_id: str, toloka_conn_id: str, poll_interval: float, end_time: float) -> None:
-        super().__init__(toloka_conn_id, operation_id, poll_interval, end_time)
+    def __init__(
+        self,
+        operation_id: str,
+        toloka_conn_id: str,
+        poll_interval: float,
+        end_time: float,
+        carried: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(toloka_conn_id, operation_id, poll_interval, end_time, carried)
         self.operation_id = operation_id
         self.toloka_conn_id = toloka_conn_id
 
@@ -41,6 +49,7 @@ class TolokaOperationTrigger(JobTrigger):
                 "toloka_conn_id": self.toloka_conn_id,
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
+                "carried": self.carried,
             },
         )
 
