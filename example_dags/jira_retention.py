@@ -25,6 +25,7 @@ from airflow_provider_archival.operators.jira import (
 
 JQL = """
 project in ({{ params.projects | join(", ") }})
+AND issuetype in standardIssueTypes()
 AND status in (Done, Closed)
 AND updated < -{{ params.age }}
 """

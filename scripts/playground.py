@@ -39,7 +39,7 @@ class Playground:
 
     def airflow(self, *arguments: str) -> None:
         """Run an ``airflow`` command; when it fails, show what it printed and stop."""
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 (our own command)
             [sys.executable, "-m", "airflow", *arguments],
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -58,12 +58,11 @@ class Playground:
 
 
 @contextmanager
-def playground(*, issues: int, job_seconds: float, keep: bool = False) -> Iterator[Playground]:
-    """Start a sandbox and prepare an Airflow; stop and remove both at the end (with ``keep``, not the folder)."""
+def playground(*, issues: int, job_seconds: float) -> Iterator[Playground]:
+    """Start a sandbox, with a folder for an Airflow; both are gone at the end."""
     home = Path(tempfile.mkdtemp(prefix="archival-"))
     try:
         with Sandbox(issues=issues, job_seconds=job_seconds) as sandbox:
             yield Playground(home, sandbox)
     finally:
-        if not keep:
-            shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)

@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def is_up(url: str, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until a page answers; False when the process ended, or nothing came for :data:`PATIENCE` seconds."""
+    """Wait until a page answers; False when the process ended, or :data:`PATIENCE` is over."""
     until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until:
         try:

@@ -153,7 +153,7 @@ def token_of(conn_id: str, name: str, value: Any) -> str:
 
 def host_url(conn_id: str, connection: Any, *, allow_http: bool) -> str:
     """Return the URL that host, schema and port of a connection make together."""
-    host = (connection.host or "").strip().rstrip("/")
+    host = (connection.host or "").strip()
     if not host:
         raise wrong_field(
             conn_id, "host", "is missing; it is the service's address, such as https://example.com"
@@ -174,8 +174,8 @@ def checked_url(conn_id: str, name: str, url: str, *, allow_http: bool) -> str:
     :raises ConnectionNotUsable: for other schemes, a URL with credentials or a query, and plain ``http`` to
         anywhere but this machine, unless ``allow_http``
     """
-    text = url.strip().rstrip("/")
-    text = text if "://" in text else f"https://{text}"
+    text = url.strip()
+    text = (text if "://" in text else f"https://{text}").rstrip("/")
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -186,7 +186,7 @@ def checked_url(conn_id: str, name: str, url: str, *, allow_http: bool) -> str:
             conn_id, name, "must not hold credentials; login and password have their own fields"
         )
     if not host or any(c.isspace() for c in text) or parts.query or parts.fragment:
-        raise wrong_field(conn_id, name, f"is not a host or URL such as https://example.com; it is {url!r}")
+        raise wrong_field(conn_id, name, "is not a host, or URL without a query, such as https://example.com")
     if parts.scheme not in ("https", "http"):
         raise wrong_field(conn_id, name, f"must begin with https://; it begins with {parts.scheme}://")
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
