@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import urlencode
@@ -28,25 +29,12 @@ class Wire:
         return replace(self, headers={**self.headers, name: value})
 
 
-Flow = Generator[Wire, Response, Response]
-"""Yields what to send, is sent the answers (or has the :class:`ApiError` thrown in), returns the last one."""
-
-
 class Auth(Protocol):
     """An authentication scheme with its credentials."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown."""
-        ...
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether :meth:`renewal` has to come before the next request."""
-        ...
-
-    def renewal(self) -> Generator[Wire, Response, None]:
-        """Get fresh credentials."""
         ...
 
     def flow(self, wire: Wire) -> Flow:
@@ -60,7 +48,6 @@ class HeaderAuth:
 
     value: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
-    is_stale: bool = False
 
     @classmethod
     def basic(cls, login: str, password: str) -> HeaderAuth:
@@ -71,10 +58,6 @@ class HeaderAuth:
     def token(cls, scheme: str, token: str) -> HeaderAuth:
         return cls(f"{scheme} {token}", (token,))
 
-    def renewal(self) -> Generator[Wire, Response, None]:
-        return
-        yield
-
     def flow(self, wire: Wire) -> Flow:
         return (yield wire.with_header("Authorization", self.value))
 
@@ -83,6 +66,9 @@ class HeaderAuth:
 class ClientCredentials:
     """
     OAuth 2.0 client credentials: a token is fetched, kept until shortly before it expires, and renewed.
+
+    A flow yields the scheme itself where a fresh token has to be there first: the transport then sends
+    :meth:`token_request` and gives the answer to :meth:`accept`, once for all who wait for it.
 
     :param token_url: where tokens come from
     :param client_id: the service account's client id
@@ -101,39 +87,57 @@ class ClientCredentials:
 
     @property
     def is_stale(self) -> bool:
+        """Whether a fresh token is needed before the next request."""
         return self._token is None or time.time() >= self._stale_from
 
-    def renewal(self) -> Generator[Wire, Response, None]:
+    def flow(self, wire: Wire) -> Flow:
+        if self.is_stale:
+            yield self
+        token = self._token
+        response = yield wire.with_header("Authorization", f"Bearer {token}")
+        if response.status != 401:
+            return response
+        if self._token == token:
+            self._stale_from = 0.0
+            yield self
+        return (yield wire.with_header("Authorization", f"Bearer {self._token}"))
+
+    def token_request(self) -> Wire:
+        """Return the request for a fresh token."""
         form = {
             "grant_type": "client_credentials",
             "client_id": self.client_id,
             "client_secret": self.client_secret,
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        asked_at = time.time()
-        try:
-            response = yield Wire("POST", self.token_url, headers, urlencode(form).encode())
-            self._token, lifetime = _TOKEN_REQUEST.read(response)
-        except ApiError as error:
-            # The request that needs the token was not sent, whatever became of this one.
-            error.surely_undone = True
-            if isinstance(error, UnreadableAnswer):
-                error.messages = ("the answer has no token that can be read",)
-            if error.status in (400, 401, 403):
-                raise NotAuthenticated(error.request_line, error.messages, error.status) from None
-            raise
-        self._stale_from = asked_at + lifetime - min(_RENEW_BEFORE, lifetime / 10)
+        return Wire("POST", self.token_url, headers, urlencode(form).encode())
 
-    def flow(self, wire: Wire) -> Flow:
-        if self.is_stale:
-            yield from self.renewal()
-        token = self._token
-        response = yield wire.with_header("Authorization", f"Bearer {token}")
-        if response.status != 401:
-            return response
-        if self._token == token:
-            yield from self.renewal()
-        return (yield wire.with_header("Authorization", f"Bearer {self._token}"))
+    def accept(self, response: Response) -> None:
+        """Take the fresh token out of an answer."""
+        self._token, lifetime = _TOKEN_REQUEST.read(response)
+        self._stale_from = time.time() + lifetime - min(_RENEW_BEFORE, lifetime / 10)
+
+
+@contextmanager
+def renewing() -> Iterator[None]:
+    """Put a fault of a token request in the terms of the request that needs the token."""
+    try:
+        yield
+    except ApiError as error:
+        # The request that needs the token was not sent, whatever became of this one.
+        error.surely_undone = True
+        if isinstance(error, UnreadableAnswer):
+            error.messages = ("the answer has no token that can be read",)
+        if error.status in (400, 401, 403):
+            raise NotAuthenticated(error.request_line, error.messages, error.status) from None
+        raise
+
+
+Step = Wire | ClientCredentials
+"""What a flow wants next: a request to be sent, or a fresh token."""
+
+Flow = Generator[Step, Response, Response]
+"""Yields its steps, is sent the answers (nothing for a fresh token), returns the last one."""
 
 
 def _token_of(response: Response) -> tuple[str, float]:

@@ -27,7 +27,7 @@ from airflow_provider_archival.api import http
 from airflow_provider_archival.api.http import ApiError, Repeat, Request, Response
 from airflow_provider_archival.api.polling import Job, Wait
 from airflow_provider_archival.exceptions import ConnectionNotUsable, JobTimeout, ServiceFault, ServiceRefusal
-from airflow_provider_archival.hooks.auth import Wire
+from airflow_provider_archival.hooks.auth import ClientCredentials, Wire, renewing
 from airflow_provider_archival.hooks.site import Site, is_loopback_url, origin_of
 from airflow_provider_archival.hooks.transports import AsyncTransport, SyncTransport
 
@@ -144,17 +144,16 @@ class ServiceHook(BaseHook):
         try:
             step = next(flow)
             while True:
-                try:
-                    response = transport.send(step, **how)
-                except ApiError as error:
-                    step = flow.throw(error)
+                if isinstance(step, ClientCredentials):
+                    with renewing():
+                        step.accept(transport.send(step.token_request()))
+                    _mask(site)
+                    step = next(flow)
                 else:
-                    step = flow.send(response)
+                    step = flow.send(transport.send(step, **how))
         except StopIteration as done:
             answer: Response = done.value
             return answer
-        finally:
-            _mask(site)
 
     def fetch(self, url: str, sink: Callable[[bytes], object]) -> None:
         """
@@ -246,31 +245,23 @@ class ServiceHook(BaseHook):
     async def _asend(self, request: Request[Any], channel: _Channel) -> Response:
         site = channel.site or await self._alook_up(channel, None)
         transport = channel.transports[-1]
-        if site.auth.is_stale:
-            async with channel.lock:
-                if site.auth.is_stale:
-                    await self._adrive(site.auth.renewal(), transport, site)
-        answer = await self._adrive(site.auth.flow(_wire(site, request)), transport, site)
-        assert answer is not None
-        return answer
-
-    async def _adrive(self, flow: Any, transport: AsyncTransport, site: Site) -> Response | None:
-        secrets = site.secrets
+        flow = site.auth.flow(_wire(site, request))
         try:
-            wire = next(flow)
+            step = next(flow)
             while True:
-                try:
-                    response = await transport.send(wire)
-                except ApiError as error:
-                    wire = flow.throw(error)
+                if isinstance(step, ClientCredentials):
+                    async with channel.lock:
+                        # One token serves all who waited for it.
+                        if step.is_stale:
+                            with renewing():
+                                step.accept(await transport.send(step.token_request()))
+                            await asyncio.to_thread(_mask, site)
+                    step = next(flow)
                 else:
-                    wire = flow.send(response)
+                    step = flow.send(await transport.send(step))
         except StopIteration as done:
-            answer: Response | None = done.value
+            answer: Response = done.value
             return answer
-        finally:
-            if site.secrets != secrets:
-                await asyncio.to_thread(_mask, site)
 
     async def _alook_up(self, channel: _Channel, known: Site | None) -> Site:
         """Read the connection, unless somebody else has just done so."""

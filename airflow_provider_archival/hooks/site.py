@@ -52,7 +52,8 @@ class Site:
         for name in (f"{parts.scheme}://{host}", parts.scheme, f"all://{host}", "all"):
             if name in self.proxies:
                 return self.proxies[name]
-        return None if proxy_bypass(host) else getproxies().get(parts.scheme)
+        found = {} if proxy_bypass(host) else getproxies()
+        return found.get(parts.scheme) or found.get("all")
 
 
 class Extra:
@@ -186,7 +187,7 @@ def checked_url(conn_id: str, name: str, url: str, *, allow_http: bool) -> str:
             conn_id, name, "must not hold credentials; login and password have their own fields"
         )
     if not host or any(c.isspace() for c in text) or parts.query or parts.fragment:
-        raise wrong_field(conn_id, name, "is not a host, or URL without a query, such as https://example.com")
+        raise wrong_field(conn_id, name, "is not a host or URL such as https://example.com")
     if parts.scheme not in ("https", "http"):
         raise wrong_field(conn_id, name, f"must begin with https://; it begins with {parts.scheme}://")
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):

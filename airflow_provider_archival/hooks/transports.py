@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_ANSWER = 16 * 1024 * 1024
 """The longest answer that is read, in bytes; none of the services' comes near it."""
 
-_CHUNK = 64 * 1024
+_PIECE = 64 * 1024
 _USER_AGENT = f"airflow-provider-archival/{__version__}"
 
 
@@ -51,6 +51,7 @@ class SyncTransport:
             then
         """
         import requests
+        import urllib3
 
         if fresh:
             self._session.close()
@@ -70,16 +71,17 @@ class SyncTransport:
             ) as answer:
                 body = bytearray()
                 to_sink = sink if answer.status_code == 200 else None
-                for chunk in answer.iter_content(_CHUNK):
+                # Not iter_content: it waits for a whole piece, however slowly its bytes come.
+                while piece := answer.raw.read1(_PIECE, decode_content=True):
                     if to_sink:
-                        to_sink(chunk)
+                        to_sink(piece)
                         continue
-                    body += chunk
+                    body += piece
                     _check_size(wire, answer.status_code, len(body))
                     if time.monotonic() - began > self._site.timeout:
                         raise AnswerLost(_line(wire), (f"no whole answer within {self._site.timeout:g} s",))
                 return Response(answer.status_code, _lower(answer.headers), bytes(body))
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _sync_error(wire, error, self._site.timeout) from None
 
     def close(self) -> None:
@@ -122,8 +124,8 @@ class AsyncTransport:
                 middlewares=(functools.partial(_name_errors, wire, self._site.timeout),),
             ) as answer:
                 body = bytearray()
-                async for chunk in answer.content.iter_chunked(_CHUNK):
-                    body += chunk
+                async for piece in answer.content.iter_chunked(_PIECE):
+                    body += piece
                     _check_size(wire, answer.status, len(body))
                 return Response(answer.status, _lower(answer.headers), bytes(body))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
@@ -150,14 +152,17 @@ async def _name_errors(wire: Wire, seconds: float, request: Any, handler: Any) -
 
 def _sync_error(wire: Wire, error: Exception, timeout: float) -> ApiError:
     import requests
-    from urllib3.exceptions import NewConnectionError
+    from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
     root = _root(error)
-    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError)):
+    # Any other TLS fault may come after the request went out.
+    if isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(
+        root, ssl.SSLCertVerificationError
+    ):
         return NotConnected(_line(wire), (_words(root),))
     if isinstance(error, requests.exceptions.ProxyError):
         return NotConnected(_line(wire), (f"the proxy failed: {_words(root)}",))
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, (requests.exceptions.Timeout, ReadTimeoutError)):
         return AnswerLost(_line(wire), (f"no answer within {timeout:g} s",))
     if isinstance(error, requests.exceptions.ConnectionError) and _is_caused_by(error, NewConnectionError):
         return NotConnected(_line(wire), (_words(root),))
