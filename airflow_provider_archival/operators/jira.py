@@ -21,7 +21,7 @@ from airflow_provider_archival.exceptions import (
     TooManyIssues,
 )
 from airflow_provider_archival.operators.base import Progress, RemoteJobOperator
-from airflow_provider_archival.operators.parsing import date_of, names_of
+from airflow_provider_archival.operators.parsing import date_of, flag_of, limit_of, names_of
 from airflow_provider_archival.triggers.jira import JiraTaskTrigger
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ class JiraArchiveIssuesByJqlOperator(_JiraTaskOperator):
             raise BadInput(
                 "jql is empty: give a JQL with a restriction, such as: project = ABC AND updated < -2y"
             )
-        return self.jql.strip(), _limit(self.max_issues), _flag(self.is_dry_run, "dry_run")
+        return self.jql.strip(), limit_of(self.max_issues, "max_issues"), flag_of(self.is_dry_run, "dry_run")
 
 
 class JiraExportArchivedIssuesOperator(_JiraTaskOperator):
@@ -437,24 +437,3 @@ def _reasons(report: ArchiveReport) -> Iterator[str]:
         shown = ", ".join(error.issue_ids_or_keys[:20]) + (", …" if len(error.issue_ids_or_keys) > 20 else "")
         advice = f"; {_REASONS[reason]}" if reason in _REASONS else ""
         yield f"{reason} ({error.count}): {error.message} [{shown}]{advice}"
-
-
-def _limit(value: Any) -> int | None:
-    """Read ``max_issues``, which a template renders to text."""
-    if value is None or value == "" or value == "None":
-        return None
-    try:
-        limit = int(value)
-    except (TypeError, ValueError):
-        limit = -1
-    if limit < 0 or isinstance(value, bool):
-        raise BadInput(f"max_issues must be a whole number from 0 on, or None; got {value!r}")
-    return limit
-
-
-def _flag(value: Any, parameter: str) -> bool:
-    """Read a flag, which a template renders to text."""
-    text = str(value).strip().lower()
-    if text not in ("true", "false"):
-        raise BadInput(f"{parameter} must be true or false; got {value!r}")
-    return text == "true"

@@ -80,6 +80,27 @@ def date_of(value: Any, parameter: str) -> pendulum.Date | None:
         raise BadInput(f"{parameter} must be a date such as 2024-01-31; got {_shown(value)}") from None
 
 
+def limit_of(value: Any, parameter: str) -> int | None:
+    """Return a whole number from 0 on, which a template renders to text; None for no limit."""
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+        return None
+    try:
+        limit = -1 if isinstance(value, (bool, float)) else int(value)
+    except (TypeError, ValueError):
+        limit = -1
+    if limit < 0:
+        raise BadInput(f"{parameter} must be a whole number from 0 on, or None; got {_shown(value)}")
+    return limit
+
+
+def flag_of(value: Any, parameter: str) -> bool:
+    """Return a flag, which a template renders to text."""
+    text = str(value).strip().lower()
+    if text not in ("true", "false"):
+        raise BadInput(f"{parameter} must be true or false; got {_shown(value)}")
+    return text == "true"
+
+
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 200 else text[:199] + "…"

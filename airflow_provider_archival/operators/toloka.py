@@ -16,6 +16,7 @@ from airflow_provider_archival.exceptions import (
     TolokaOperationFailed,
 )
 from airflow_provider_archival.operators.base import Progress, RemoteJobOperator
+from airflow_provider_archival.operators.parsing import flag_of
 from airflow_provider_archival.triggers.toloka import TolokaOperationTrigger
 
 if TYPE_CHECKING:
@@ -148,9 +149,7 @@ class TolokaArchiveProjectOperator(_TolokaOperationOperator):
             "pool_id": [pool for pool in self.hook.list_pools(project_id) if not pool.is_archived],
             "training_id": [one for one in self.hook.list_trainings(project_id) if not one.is_archived],
         }
-        allowed = {"CLOSED"} if self.archive_pools else set()
-        if self.archive_pools and self.close_open_pools:
-            allowed.add("OPEN")
+        allowed = self._statuses_to_archive()
         in_the_way = [
             {kind: pool.id, "status": pool.status}
             for kind, pools in found.items()
@@ -169,6 +168,12 @@ class TolokaArchiveProjectOperator(_TolokaOperationOperator):
         )
         return ["close", "pools", "trainings", "project"]
 
+    def _statuses_to_archive(self) -> set[str]:
+        """Return the statuses of the pools and trainings that may be archived on the way."""
+        if not flag_of(self.archive_pools, "archive_pools"):
+            return set()
+        return {"CLOSED", "OPEN"} if flag_of(self.close_open_pools, "close_open_pools") else {"CLOSED"}
+
     def _in_the_way(self, project_id: str, pools: list[dict[str, Any]]) -> str:
         shown = ", ".join(
             f"{'pool' if 'pool_id' in pool else 'training'} {pool.get('pool_id') or pool.get('training_id')}"
@@ -180,9 +185,9 @@ class TolokaArchiveProjectOperator(_TolokaOperationOperator):
         statuses = {pool["status"] for pool in pools}
         if "LOCKED" in statuses:
             advice.append("a LOCKED pool can't be archived: unlock it in Toloka, or ask Toloka's support")
-        if not self.archive_pools:
+        if "CLOSED" not in self._statuses_to_archive():
             advice.append("set archive_pools=True to archive closed pools and trainings first")
-        if "OPEN" in statuses and not (self.archive_pools and self.close_open_pools):
+        if "OPEN" in statuses - self._statuses_to_archive():
             advice.append("close the OPEN ones, or set close_open_pools=True, which stops the work in them")
         return (
             f"Toloka project {project_id} can't be archived before its pools and trainings are; nothing was"
