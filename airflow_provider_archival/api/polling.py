@@ -6,7 +6,7 @@ import random
 import time
 from typing import Any, Protocol
 
-FIRST_PAUSE = 1.0
+FIRST_PAUSE, SHORTEST_PAUSE = 1.0, 0.1
 _GROWTH = 1.6
 _JITTER = 0.1
 
@@ -42,8 +42,8 @@ class Schedule:
     """
 
     def __init__(self, poll_interval: float) -> None:
-        self._longest = poll_interval
-        self._next = self._shortest = min(FIRST_PAUSE, poll_interval)
+        self._longest = max(poll_interval, SHORTEST_PAUSE)
+        self._next = self._shortest = min(FIRST_PAUSE, self._longest)
         self._first_look: tuple[float, float] | None = None
         self._left: float | None = None
 

@@ -119,7 +119,7 @@ class JiraCloudHook(ServiceHook):
         try:
             self.call(jira.cancel_task(task_id))
         except ServiceFault as fault:
-            if isinstance(fault.error, http.BadRequest):
+            if fault.error.status == 400:
                 return False
             raise
         return True
