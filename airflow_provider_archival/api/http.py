@@ -121,6 +121,8 @@ class ApiError(Exception):
     """Whether the same request can succeed a little later."""
     surely_undone = True
     """Whether the service surely did not act on the request."""
+    served_at: float | None = None
+    """When the service answered, by its own clock, in epoch seconds; None where it did not tell."""
 
     def __init__(
         self,
@@ -231,7 +233,10 @@ def error_of(request: Request[Any], response: Response) -> ApiError:
     messages = messages_of(response)
     if 300 <= status < 400:
         kind, messages = Redirected, (f"redirected to {_origin(response.headers.get('location', ''))}",)
-    return kind(str(request), messages, status, retry_after(response.headers))
+    error = kind(str(request), messages, status, retry_after(response.headers))
+    served = _moment(response.headers.get("date"))
+    error.served_at = served.timestamp() if served else None
+    return error
 
 
 def messages_of(response: Response) -> tuple[str, ...]:

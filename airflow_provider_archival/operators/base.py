@@ -6,20 +6,29 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import BaseOperator, Stats, conf
 
-from airflow_provider_archival.api.http import NotFound
+from airflow_provider_archival.api.http import Busy, NotFound
 from airflow_provider_archival.api.polling import Job, Wait
-from airflow_provider_archival.exceptions import JobError, JobGone, JobTimeout, ServiceRefusal, WatchRefused
+from airflow_provider_archival.exceptions import (
+    JobError,
+    JobGone,
+    JobTimeout,
+    ServiceFault,
+    ServiceRefusal,
+    WatchRefused,
+)
+from airflow_provider_archival.operators.progress import Memory, Progress, Submission, began_before
 from airflow_provider_archival.triggers import base as outcomes
+from airflow_provider_archival.triggers.base import PauseTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_archival.hooks.base import ServiceHook
     from airflow_provider_archival.triggers.base import JobTrigger
@@ -27,39 +36,9 @@ if TYPE_CHECKING:
 J = TypeVar("J", bound=Job)
 
 _BACKSTOP = 60.0
-
-
-@dataclass
-class Progress(Generic[J]):
-    """
-    How far a run has come: what is needed to go on after a deferral.
-
-    :param started: when the run began, in epoch seconds
-    :param end_time: when to give up waiting, in epoch seconds
-    :param done: the jobs that have ended well, in order
-    :param pending: the jobs that were submitted and have not been seen to end, in order
-    :param notes: what else the operator wants to know later; plain data
-    """
-
-    started: float
-    end_time: float
-    done: list[J] = field(default_factory=list)
-    pending: list[J] = field(default_factory=list)
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def jobs(self) -> list[J]:
-        return self.done + self.pending
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "started": self.started,
-            "end_time": self.end_time,
-            "done": [job.to_dict() for job in self.done],
-            "pending": [job.to_dict() for job in self.pending],
-            "notes": self.notes,
-        }
+_FIRST_PAUSE = 1.0
+# With the pauses between them: about half a minute of looking before a try fails and leaves it to the next.
+_LOOKS = 5
 
 
 class RemoteJobOperator(BaseOperator, Generic[J]):
@@ -76,6 +55,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
     :param timeout: seconds that the whole wait may take; then the task fails and the job goes on
     :param cancel_on_kill: cancel the running job when the task is killed
     :param cancel_on_timeout: cancel the running job when ``timeout`` has passed
+    :param durable: go on in a retry where an earlier try stopped; False always submits anew
     """
 
     job_id_key: ClassVar[str]
@@ -90,6 +70,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         timeout: float = 24 * 60 * 60,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = False,
+        durable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -99,6 +80,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         self.timeout = seconds_of(timeout, "timeout")
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
+        self.durable = durable
         self._progress: Progress[J] | None = None
 
     # --- what a subclass says ---
@@ -108,8 +90,16 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         """Return the hook to work with."""
 
     @abstractmethod
-    def submit_next(self, progress: Progress[J]) -> Iterator[J]:
-        """Submit the jobs of the next step, yielding each at once; yield nothing when all is done."""
+    def asked(self) -> dict[str, Any]:
+        """Return what makes this run another one than with other parameters; plain data."""
+
+    @abstractmethod
+    def submit_next(self, progress: Progress[J]) -> Iterator[Submission[J]]:
+        """
+        Yield what is to be submitted in the next step; nothing when all is done.
+
+        Called again from the start of the same step after another job was in the way.
+        """
 
     @abstractmethod
     def look(self, job: J) -> J:
@@ -120,7 +110,15 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         """Read a job back from its dict."""
 
     @abstractmethod
-    def trigger_for(self, job: J, progress: Progress[J]) -> JobTrigger:
+    def look_firmly(self, job: J) -> J:
+        """Look at a job once, with repeats."""
+
+    @abstractmethod
+    def job_of(self, job_id: str) -> J:
+        """Return a job of which nothing but the id is known."""
+
+    @abstractmethod
+    def trigger_for(self, job: J, progress: Progress[J], *, is_ours: bool = True) -> JobTrigger:
         """Return the trigger that watches a job and carries the progress."""
 
     @abstractmethod
@@ -130,6 +128,23 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
     @abstractmethod
     def result(self, progress: Progress[J]) -> Any:
         """Return what goes to XCom."""
+
+    def take_up(self, progress: Progress[J], *, lost: bool) -> None:
+        """Prepare to go on with an earlier try's progress; ``lost`` when a job of it came to nothing."""
+        if lost:
+            progress.handled = 0
+            progress.notes.clear()
+
+    def adopt(self, job_id: str, error: Busy, since: float) -> J | None:
+        """Return the job that is in the way if it is our own, submitted since then; otherwise None."""
+        return None
+
+    def submitted_again(self, job: J) -> None:
+        """Hear that a job was submitted although an earlier one may have been, which can't be found."""
+
+    def is_ending(self, job: J) -> bool:
+        """Say whether a job that is not over yet will surely come to nothing."""
+        return False
 
     def must_wait_for(self, job: J) -> bool:
         """Say whether the run can't go on before a job has ended."""
@@ -146,31 +161,31 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         return self.make_hook()
 
     def execute(self, context: Context) -> Any:
-        now = time.time()
-        return self._go_on(context, Progress(started=now, end_time=now + self.timeout))
+        self._memory = Memory(context, self.durable)
+        return self._go_on(context, self._begin(context))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after a deferral, with the trigger's event."""
-        progress = event["carried"]
-        known = Progress(
-            started=progress["started"],
-            end_time=progress["end_time"],
-            done=[self.job_from(job) for job in progress["done"]],
-            pending=[self.job_from(job) for job in progress["pending"]],
-            notes=progress["notes"],
-        )
-        if event.get("job"):
-            known.pending[0] = self.job_from(event["job"])
-        job = known.pending[0]
-        if event["outcome"] == outcomes.TIMEOUT:
+        self._memory = Memory(context, self.durable)
+        progress = Progress.from_dict(event["carried"], self.job_from)
+        outcome, seen = event["outcome"], event.get("job")
+        if progress.blocker is not None:
+            if outcome == outcomes.TIMEOUT:
+                raise self._blocked_too_long(progress)
+            progress.blocker = None if outcome == outcomes.ENDED else ""
+            return self._go_on(context, progress)
+        if seen:
+            progress.pending[0] = self.job_from(seen)
+        job = progress.pending[0]
+        if outcome == outcomes.TIMEOUT:
             if self.cancel_on_timeout:
                 self._cancel_quietly(job)
             raise self.hook.timed_out(job)
-        if event["outcome"] == outcomes.GONE:
+        if outcome == outcomes.GONE:
             raise self._gone(job)
-        if event["outcome"] == outcomes.REFUSED:
+        if outcome == outcomes.REFUSED:
             raise self._refused(job, event["message"])
-        return self._go_on(context, known)
+        return self._go_on(context, progress)
 
     def on_kill(self) -> None:
         """Cancel the running jobs when the worker's process is told to stop; with ``cancel_on_kill`` only."""
@@ -178,27 +193,174 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             if not job.is_final:
                 self._cancel_quietly(job)
 
+    # --- attach, take the result, or submit ---
+
+    def _begin(self, context: Context) -> Progress[J]:
+        """Return what an earlier try came to, or a fresh start."""
+        now = time.time()
+        fresh: Progress[J] = Progress(now, now + self.timeout, asked=self.asked())
+        known = self._memory.recall()
+        if known is None:
+            self._count("fresh_submit")
+            if not self._memory.exists and self.durable:
+                fresh.tried_before = began_before(context)
+            return fresh
+        earlier: Progress[J] = Progress.from_dict(known, self.job_from)
+        if earlier.asked != fresh.asked:
+            self.log.warning(
+                "An earlier try was asked for something else (%s): beginning anew", earlier.asked
+            )
+            return fresh
+        self._count("reconnect_attempt")
+        earlier.started, earlier.end_time, earlier.blocker = fresh.started, fresh.end_time, None
+        earlier.pending = [job for job in map(self._still_good, earlier.pending) if job is not None]
+        self.take_up(earlier, lost=len(earlier.pending) < len(known["pending"]))
+        return earlier
+
+    def _still_good(self, job: J) -> J | None:
+        """Look at a job of an earlier try: attach to it, take its result, or (None) submit anew."""
+        name = self.hook.name_of(job.id)
+        try:
+            seen = self.look_firmly(job)
+        except ServiceRefusal as refusal:
+            if not isinstance(refusal.error, NotFound):
+                raise self._refused(job, str(refusal)) from None
+            self.log.warning("%s of an earlier try is gone: submitting anew", name)
+            self._count("terminal_resubmit")
+            return None
+        if seen.succeeded:
+            self.log.info("%s of an earlier try has ended well: taking its result", name)
+            self._count("already_succeeded")
+        elif seen.is_final or self.is_ending(seen):
+            self.log.warning("%s of an earlier try is %s: submitting anew", name, seen.status)
+            self._count("terminal_resubmit")
+            return None
+        else:
+            self.log.info("Reconnecting to %s of an earlier try: %s", name, seen.status)
+            self._count("reconnect_success")
+        return seen
+
+    def _submit(self, submission: Submission[J], progress: Progress[J]) -> J | None:
+        """Submit a job, unless it can be found; where another one is in the way, say so in the progress."""
+        pause = _FIRST_PAUSE
+        for attempt in range(1, _LOOKS + 1):
+            since = progress.unsure_since
+            found = None if since is None else submission.find(since)
+            if found is not None:
+                name = f": {self.hook.name_of(found.job.id)}" if found.job else ""
+                self.log.info("It was submitted before%s", name or ", and nothing is left to do")
+                progress.doubt = None
+                return found.job
+            progress.doubt = progress.doubt or time.time()
+            self._memory.keep(progress)
+            try:
+                job = submission.send()
+            except ServiceFault as fault:
+                if isinstance(fault.error, Busy):
+                    return self._busy(fault.error, since, progress)
+                if fault.error.surely_undone:
+                    if since is None or since == progress.tried_before:
+                        progress.doubt = None
+                        self._memory.keep(progress)
+                    raise
+                if attempt == _LOOKS:
+                    raise
+                self.log.warning(
+                    "Nobody knows whether that was done; looking again in %.0f s: %s", pause, fault
+                )
+                time.sleep(pause)
+                pause *= 2
+            else:
+                if since is not None and job is not None:
+                    self.submitted_again(job)
+                progress.doubt = None
+                return job
+        raise AssertionError("unreachable")
+
+    def _busy(self, error: Busy, since: float | None, progress: Progress[J]) -> J | None:
+        """Take the job that is in the way for ours, if it is; otherwise note that it has to end first."""
+        running = error.running_task_id
+        ours = self.adopt(running, error, since) if running and since is not None else None
+        progress.doubt = None
+        if ours is not None:
+            self.log.info("%s was submitted by an earlier attempt: attaching", self.hook.name_of(ours.id))
+            return ours
+        progress.blocker = running or ""
+        progress.tried_before = None
+        progress.blocked += 1
+        other = self.hook.name_of(running) if running else f"a {self.hook.job_word} that it does not name"
+        self.log.info("%s is busy with %s: waiting for its end", self.hook.service, other)
+        return None
+
+    # --- the run ---
+
     def _go_on(self, context: Context, progress: Progress[J]) -> Any:
         self._progress = progress
         try:
             while True:
+                if progress.blocker is not None:
+                    self._wait_for_blocker(progress)
                 while progress.pending:
                     job = progress.pending[0]
                     if not job.is_final and not self.must_wait_for(job):
-                        return self.result(progress)
+                        return self._finish(progress)
                     self._settle(job if job.is_final else self._wait(job, progress), progress)
-                for job in self.submit_next(progress):
-                    progress.pending.append(job)
-                    context["ti"].xcom_push(key=self.job_id_key, value=job.id)
-                    self.log.info("%s was submitted", self.hook.name_of(job.id))
-                if not progress.pending:
-                    return self.result(progress)
+                if not self._submit_step(context, progress):
+                    return self._finish(progress)
         finally:
             self.hook.close()
 
+    def _submit_step(self, context: Context, progress: Progress[J]) -> bool:
+        """Submit the jobs of the next step; False when there is no next step."""
+        is_step = False
+        for submission in self.submit_next(progress):
+            is_step = True
+            job = self._submit(submission, progress)
+            if progress.blocker is not None:
+                return True
+            progress.handled += 1
+            if job is not None:
+                progress.pending.append(job)
+                self._memory.keep(progress)
+                context["ti"].xcom_push(key=self.job_id_key, value=job.id)
+                self.log.info("%s is under way: %s", self.hook.name_of(job.id), job.status)
+        return is_step
+
+    def _finish(self, progress: Progress[J]) -> Any:
+        result = self.result(progress)
+        self._memory.forget()
+        return result
+
+    def _wait_for_blocker(self, progress: Progress[J]) -> None:
+        """Wait until another job has ended, however it ends."""
+        running, progress_left = progress.blocker, progress.end_time - time.time()
+        if progress_left <= 0:
+            raise self._blocked_too_long(progress)
+        if not running:
+            pause = min(_FIRST_PAUSE * 2 ** min(progress.blocked, 10), self.poll_interval, progress_left)
+            if self.deferrable:
+                self._defer(PauseTrigger(time.time() + pause, progress.to_dict()), progress)
+            time.sleep(pause)
+        elif self.deferrable:
+            self._defer(self.trigger_for(self.job_of(running), progress, is_ours=False), progress)
+        else:
+            wait = Wait(self.hook.name_of(running), self.poll_interval, progress.end_time)
+            other = self.job_of(running)
+            try:
+                self.hook.wait_for(lambda: self.look(other), other, wait)
+            except JobTimeout:
+                raise self._blocked_too_long(progress) from None
+            except ServiceRefusal as refusal:
+                # It is another's, so perhaps not to be seen: ask again after a pause.
+                self.log.info("%s can't be watched: %s", self.hook.name_of(running), refusal)
+                progress.blocker = ""
+                return self._wait_for_blocker(progress)
+        progress.blocker = None
+        return None
+
     def _wait(self, job: J, progress: Progress[J]) -> J:
         if self.deferrable:
-            self._defer(job, progress)
+            self._defer(self.trigger_for(job, progress), progress)
         wait = Wait(self.hook.name_of(job.id), self.poll_interval, progress.end_time)
         try:
             return self.hook.wait_for(lambda: self.look(job), job, wait)
@@ -211,12 +373,12 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
                 self._cancel_quietly(job)
             raise
 
-    def _defer(self, job: J, progress: Progress[J]) -> None:
+    def _defer(self, trigger: BaseTrigger, progress: Progress[J]) -> None:
         left = max(progress.end_time - time.time(), 0) + _BACKSTOP
         if self.execution_timeout is not None:
             left = min(left, max(progress.started + self.execution_timeout.total_seconds() - time.time(), 1))
         self.defer(
-            trigger=self.trigger_for(job, progress),
+            trigger=trigger,
             method_name="execute_complete",
             timeout=timedelta(seconds=left),
         )
@@ -227,6 +389,20 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         self.log.info("%s ended well: %s", self.hook.name_of(job.id), job.status)
         progress.done.append(job)
         progress.pending.pop(0)
+        self._memory.keep(progress)
+
+    def _blocked_too_long(self, progress: Progress[J]) -> JobTimeout:
+        other = self.hook.name_of(progress.blocker) if progress.blocker else f"Another {self.hook.job_word}"
+        return JobTimeout(
+            f"{other} was in the way all the time, so nothing was submitted. Wait for its end, or give this a"
+            " longer timeout; a one-slot Airflow pool keeps your own tasks from meeting.",
+            {"id": progress.blocker},
+        )
+
+    def _count(self, what: str) -> None:
+        """Emit the metrics that Airflow's own resumable operators emit; they came with the store."""
+        if self._memory.exists:
+            Stats.incr(f"resumable_job.{what}", tags={"operator": type(self).__name__})
 
     def _gone(self, job: J) -> JobError:
         return JobGone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,6 +10,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_archival.api import jira
+from airflow_provider_archival.api.http import Busy, moment_of
 from airflow_provider_archival.api.jira import ArchiveReport, ExportFilter, JiraTask
 from airflow_provider_archival.exceptions import (
     BadInput,
@@ -18,10 +20,12 @@ from airflow_provider_archival.exceptions import (
     JiraTaskDead,
     JiraTaskFailed,
     JobError,
+    ServiceRefusal,
     TooManyIssues,
 )
-from airflow_provider_archival.operators.base import Progress, RemoteJobOperator
+from airflow_provider_archival.operators.base import RemoteJobOperator
 from airflow_provider_archival.operators.parsing import date_of, flag_of, limit_of, names_of
+from airflow_provider_archival.operators.progress import Found, Progress, Submission
 from airflow_provider_archival.triggers.jira import JiraTaskTrigger
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ DEFAULT_CONN_ID = "jira_cloud_default"
 FIRST_ARCHIVED_AFTER = pendulum.date(2002, 1, 1)
 """Where a range of dates has no beginning it begins here, before there was any Jira."""
 
+# A Date header counts whole seconds.
+_CLOCK_STEP = 2.0
 _REASONS = {
     "issueIsSubtask": "a subtask goes with its parent: archive the parent",
     "issuesInArchivedProjects": "their whole project is archived: leave them out, or restore the project",
@@ -185,14 +191,41 @@ class _JiraTaskOperator(RemoteJobOperator[JiraTask]):
     def job_from(self, values: dict[str, Any]) -> JiraTask:
         return JiraTask.from_dict(values)
 
-    def trigger_for(self, job: JiraTask, progress: Progress[JiraTask]) -> JiraTaskTrigger:
+    def look_firmly(self, job: JiraTask) -> JiraTask:
+        return self.hook.get_task(job.id)
+
+    def job_of(self, job_id: str) -> JiraTask:
+        return JiraTask(job_id, "not seen yet")
+
+    def is_ending(self, job: JiraTask) -> bool:
+        return job.status == "CANCEL_REQUESTED"
+
+    def adopt(self, job_id: str, error: Busy, since: float) -> JiraTask | None:
+        """
+        Return the task that is in the way if it was submitted after our own attempt began.
+
+        Its age is measured by Jira's clock alone, our attempt's age by ours alone: the clocks need not agree.
+        """
+        try:
+            task = self.hook.get_task(job_id)
+        except ServiceRefusal:
+            return None
+        submitted = moment_of(task.submitted)
+        if submitted is None:
+            return None
+        age = (error.served_at or time.time()) - submitted.timestamp()
+        return task if age <= time.time() - since + _CLOCK_STEP else None
+
+    def trigger_for(
+        self, job: JiraTask, progress: Progress[JiraTask], *, is_ours: bool = True
+    ) -> JiraTaskTrigger:
         return JiraTaskTrigger(
             jira_task_id=job.id,
             jira_conn_id=self.jira_conn_id,
             poll_interval=self.poll_interval,
             end_time=progress.end_time,
             carried=progress.to_dict(),
-            cancel_on_kill=self.cancel_on_kill,
+            cancel_on_kill=self.cancel_on_kill and is_ours,
         )
 
     def failure(self, job: JiraTask) -> JobError:
@@ -257,12 +290,17 @@ class JiraArchiveIssuesByJqlOperator(_JiraTaskOperator):
         self.is_dry_run = dry_run
         self.jira_conn_id = jira_conn_id
 
-    def submit_next(self, progress: Progress[JiraTask]) -> Iterator[JiraTask]:
-        if progress.jobs:
+    def asked(self) -> dict[str, Any]:
+        return {"jql": self.jql}
+
+    def submit_next(self, progress: Progress[JiraTask]) -> Iterator[Submission[JiraTask]]:
+        notes = progress.notes
+        if progress.handled and not notes.pop("adopted", False):
             return
         jql, most, dry_run = self._checked()
-        progress.notes["jql"] = jql
-        progress.notes["matched"] = matched = self.hook.count_issues(jql)
+        matched = self.hook.count_issues(jql)
+        notes.setdefault("jql", jql)
+        notes.setdefault("matched", matched)
         self.log.info("About %d issues match: %s", matched, jql)
         if most is not None and matched > most:
             raise TooManyIssues(
@@ -272,9 +310,19 @@ class JiraArchiveIssuesByJqlOperator(_JiraTaskOperator):
         if dry_run:
             self.log.info("dry_run: nothing is archived")
         elif matched:
-            yield JiraTask(self.hook.archive_issues_by_jql(jql), "ENQUEUED")
+            yield Submission(
+                send=lambda: JiraTask(self.hook.archive_issues_by_jql(jql), "ENQUEUED"),
+                find=lambda since: None if self.hook.count_issues(jql) else Found(None),
+            )
         else:
             self.log.info("Nothing matches: there is nothing to archive")
+
+    def adopt(self, job_id: str, error: Busy, since: float) -> JiraTask | None:
+        task = super().adopt(job_id, error, since)
+        if task is not None and self._progress is not None:
+            # It may be another's after all: count again at its end. What is left then is archived as well.
+            self._progress.notes["adopted"] = True
+        return task
 
     def result(self, progress: Progress[JiraTask]) -> dict[str, Any]:
         return {
@@ -298,7 +346,8 @@ class JiraExportArchivedIssuesOperator(_JiraTaskOperator):
     Jira also sends the connection's account an e-mail for each export. While Jira's task runs its id is in
     XCom under ``jira_task_id``.
 
-    A retry submits a new export; while an earlier one still runs, Jira answers 412 and the try fails.
+    A retry goes on with the task of an earlier try, running or done, and submits anew only where that came to
+    nothing. Another export that is running is waited for.
 
     XCom: ``{"tasks": [{"task_id", "status", "file_url", …}], "files": [{"task_id", "file_url", "path",
     "rows", "bytes"}]}``. A file is listed where Jira tells its URL; ``path``, ``rows`` and ``bytes``
@@ -362,8 +411,14 @@ class JiraExportArchivedIssuesOperator(_JiraTaskOperator):
         self.destination = destination
         self.jira_conn_id = jira_conn_id
 
-    def submit_next(self, progress: Progress[JiraTask]) -> Iterator[JiraTask]:
-        if progress.jobs:
+    def asked(self) -> dict[str, Any]:
+        names = self.template_fields
+        return {
+            name: str(getattr(self, name)) for name in names if name not in ("destination", "jira_conn_id")
+        }
+
+    def submit_next(self, progress: Progress[JiraTask]) -> Iterator[Submission[JiraTask]]:
+        if progress.handled:
             return
         if self.destination and not self.wait_for_completion:
             raise BadInput(
@@ -371,9 +426,20 @@ class JiraExportArchivedIssuesOperator(_JiraTaskOperator):
             )
         export_filter = self.export_filter()
         self.log.info("Exporting archived issues: %s", export_filter.to_json() or "all")
-        task = self.hook.export_archived_issues(export_filter)
-        progress.notes["file_url"] = task.file_url
-        yield task
+
+        def send() -> JiraTask:
+            task = self.hook.export_archived_issues(export_filter)
+            progress.notes["file_url"] = task.file_url
+            return task
+
+        yield Submission(send)
+
+    def submitted_again(self, job: JiraTask) -> None:
+        self.log.warning(
+            "An earlier attempt may have made this export too, but no task of it can be found: Jira task %s"
+            " is perhaps a second one, with a second e-mail",
+            job.id,
+        )
 
     def export_filter(self) -> ExportFilter:
         """Read the parameters."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import pendulum
 
 from airflow_provider_archival.api import toloka
 from airflow_provider_archival.api.http import Conflict, checked_id
-from airflow_provider_archival.api.toloka import TolokaOperation, TolokaPool
+from airflow_provider_archival.api.toloka import TolokaOperation
 from airflow_provider_archival.exceptions import (
     BadInput,
     JobError,
@@ -15,14 +18,17 @@ from airflow_provider_archival.exceptions import (
     ServiceRefusal,
     TolokaOperationFailed,
 )
-from airflow_provider_archival.operators.base import Progress, RemoteJobOperator
+from airflow_provider_archival.operators.base import RemoteJobOperator
 from airflow_provider_archival.operators.parsing import flag_of
+from airflow_provider_archival.operators.progress import Found, Progress, Submission
 from airflow_provider_archival.triggers.toloka import TolokaOperationTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_archival.hooks.toloka import TolokaHook
 
 DEFAULT_CONN_ID = "toloka_default"
+# How far Toloka's clock and ours may be apart, in seconds, when an operation is looked for by time.
+_CLOCK_DIFFERENCE = 300.0
 
 
 class _TolokaOperationOperator(RemoteJobOperator[TolokaOperation]):
@@ -43,8 +49,25 @@ class _TolokaOperationOperator(RemoteJobOperator[TolokaOperation]):
     def job_from(self, values: dict[str, Any]) -> TolokaOperation:
         return TolokaOperation.from_dict(values)
 
+    def look_firmly(self, job: TolokaOperation) -> TolokaOperation:
+        return self.hook.get_operation(job.id)
+
+    def job_of(self, job_id: str) -> TolokaOperation:
+        return TolokaOperation(job_id, "unknown", "not seen yet")
+
+    def _find(self, type: str, name: str, id: str, since: float) -> Found[TolokaOperation] | None:
+        """Look for an operation that was submitted since then, and not in vain."""
+        begin = pendulum.from_timestamp(since - _CLOCK_DIFFERENCE).format("YYYY-MM-DDTHH:mm:ss.SSS")
+        matching = [
+            operation
+            for operation in self.hook.list_operations(type=type, submitted_gte=begin)
+            if str(operation.parameters.get(name)) == id and (operation.succeeded or not operation.is_final)
+        ]
+        running = [operation for operation in matching if not operation.is_final]
+        return Found((running or matching)[-1]) if matching else None
+
     def trigger_for(
-        self, job: TolokaOperation, progress: Progress[TolokaOperation]
+        self, job: TolokaOperation, progress: Progress[TolokaOperation], *, is_ours: bool = True
     ) -> TolokaOperationTrigger:
         return TolokaOperationTrigger(
             operation_id=job.id,
@@ -69,8 +92,8 @@ class TolokaArchiveProjectOperator(_TolokaOperationOperator):
     Everything that is in the way is found and named before anything is changed. While an operation runs its
     id is in XCom under ``operation_id``. Toloka's operations can't be cancelled.
 
-    A retry looks what is archived already and goes on with the rest; a project that is archived is success.
-    While an earlier operation for the same project still runs, a retry may submit a second.
+    A retry goes on with the operations of an earlier try, running or done, looks what is archived already and
+    does the rest; a project that is archived is success.
 
     XCom: ``{"project_id": str, "operation_id": str | None, "status": str, "pools": [{"pool_id" or
     "training_id", "operation_id", "status"}]}``: the status is the operation's, or
@@ -110,17 +133,28 @@ class TolokaArchiveProjectOperator(_TolokaOperationOperator):
         self.close_open_pools = close_open_pools
         self.toloka_conn_id = toloka_conn_id
 
-    def submit_next(self, progress: Progress[TolokaOperation]) -> Iterator[TolokaOperation]:
+    def asked(self) -> dict[str, Any]:
+        return {"project_id": str(self.project_id)}
+
+    def submit_next(self, progress: Progress[TolokaOperation]) -> Iterator[Submission[TolokaOperation]]:
         notes = progress.notes
         if "left" not in notes:
-            notes.update(project_id=_id_of(self.project_id, "project_id"), left=self._steps(), pools=[])
+            notes.update(project_id=_id_of(self.project_id, "project_id"), left=self._steps())
+            notes.setdefault("pools", [])
         while notes["left"]:
-            submitted = False
-            for operation in self._step(notes["left"].pop(0), notes):
-                submitted = True
-                yield operation
-            if submitted:
+            is_step = False
+            for submission in self._step(notes["left"].pop(0), notes):
+                is_step = True
+                yield submission
+            if is_step:
                 return
+
+    def take_up(self, progress: Progress[TolokaOperation], *, lost: bool) -> None:
+        # What is to be done is looked up again: the earlier try may have stopped in the middle of a step.
+        progress.notes.pop("left", None)
+        known = {None, *(operation.id for operation in progress.jobs)}
+        pools = progress.notes.get("pools", [])
+        progress.notes["pools"] = [pool for pool in pools if pool["operation_id"] in known]
 
     def result(self, progress: Progress[TolokaOperation]) -> dict[str, Any]:
         own = [one for one in progress.jobs if one.type == toloka.PROJECT_ARCHIVE]
@@ -194,50 +228,70 @@ class TolokaArchiveProjectOperator(_TolokaOperationOperator):
             f" changed. {shown}{more}. What to do: {'; '.join(advice)}."
         )
 
-    def _step(self, step: str, notes: dict[str, Any]) -> Iterator[TolokaOperation]:
+    def _step(self, step: str, notes: dict[str, Any]) -> Iterator[Submission[TolokaOperation]]:
         project_id, hook = notes["project_id"], self.hook
         if step == "project":
-            yield from self._archive_project(project_id)
+            yield Submission(
+                lambda: self._archive_project(project_id),
+                lambda since: self._find(toloka.PROJECT_ARCHIVE, "project_id", project_id, since),
+            )
         elif step == "close":
             for pool in hook.list_pools(project_id, status="OPEN"):
-                yield from _given(hook.close_pool(pool.id))
+                yield Submission(partial(hook.close_pool, pool.id))
             for training in hook.list_trainings(project_id, status="OPEN"):
-                yield from _given(hook.close_training(training.id))
+                yield Submission(partial(hook.close_training, training.id))
         elif step == "pools":
             for pool in hook.list_pools(project_id, status="CLOSED"):
-                yield from self._archive(pool, "pool_id", hook.archive_pool(pool.id), notes)
+                find = partial(self._find, toloka.POOL_ARCHIVE, "pool_id", pool.id)
+                yield self._noted(
+                    pool.id, "pool_id", Submission(partial(hook.archive_pool, pool.id), find), notes
+                )
         elif step == "trainings":
-            for training in hook.list_trainings(project_id, status="CLOSED"):
-                yield from self._archive(training, "training_id", hook.archive_training(training.id), notes)
+            for one in hook.list_trainings(project_id, status="CLOSED"):
+                find = partial(self._find, toloka.TRAINING_ARCHIVE, "training_id", one.id)
+                submission = Submission(partial(hook.archive_training, one.id), find)
+                yield self._noted(one.id, "training_id", submission, notes)
 
-    def _archive(
-        self, pool: TolokaPool, kind: str, operation: TolokaOperation | None, notes: dict[str, Any]
-    ) -> Iterator[TolokaOperation]:
-        notes["pools"].append(
-            {
-                kind: pool.id,
-                "operation_id": operation.id if operation else None,
-                "status": operation.status if operation else "ARCHIVED",
-            }
-        )
-        return _given(operation)
+    def _noted(
+        self, pool_id: str, kind: str, submission: Submission[TolokaOperation], notes: dict[str, Any]
+    ) -> Submission[TolokaOperation]:
+        """Have what becomes of a pool or training noted for the result."""
 
-    def _archive_project(self, project_id: str) -> Iterator[TolokaOperation]:
+        def note(operation: TolokaOperation | None) -> None:
+            status = operation.status if operation else "ARCHIVED"
+            notes["pools"].append(
+                {kind: pool_id, "operation_id": operation.id if operation else None, "status": status}
+            )
+
+        def send() -> TolokaOperation | None:
+            operation = submission.send()
+            note(operation)
+            return operation
+
+        def find(since: float) -> Found[TolokaOperation] | None:
+            found = submission.find(since)
+            if found is not None:
+                note(found.job)
+            return found
+
+        return Submission(send, find)
+
+    def _archive_project(self, project_id: str) -> TolokaOperation | None:
         try:
-            operation = self.hook.archive_project(project_id)
+            return self.hook.archive_project(project_id)
         except ServiceRefusal as refusal:
             # Somebody else may have archived it since we looked.
-            if not isinstance(refusal.error, Conflict) or not self.hook.get_project(project_id).is_archived:
-                raise
-            operation = None
-        yield from _given(operation)
+            if isinstance(refusal.error, Conflict) and self.hook.get_project(project_id).is_archived:
+                return None
+            raise
 
 
 class TolokaArchivePoolOperator(_TolokaOperationOperator):
     """
     Archive a Toloka pool, which must be closed.
 
-    A retry submits again; a pool that is archived already is success. While the operation runs its id is in
+    A retry goes on with the operation of an earlier try, running or done, and submits anew only where that
+    came to nothing; a pool that is archived already is success. While the operation runs its id is in
     XCom under ``operation_id``.
 
     XCom: ``{"pool_id": str, "operation_id": str | None, "status": str}``: the status is the operation's, or
@@ -263,14 +317,17 @@ class TolokaArchivePoolOperator(_TolokaOperationOperator):
         self.pool_id = pool_id
         self.toloka_conn_id = toloka_conn_id
 
-    def submit_next(self, progress: Progress[TolokaOperation]) -> Iterator[TolokaOperation]:
-        if "pool_id" in progress.notes:
+    def asked(self) -> dict[str, Any]:
+        return {"pool_id": str(self.pool_id)}
+
+    def submit_next(self, progress: Progress[TolokaOperation]) -> Iterator[Submission[TolokaOperation]]:
+        if progress.handled:
             return
         progress.notes["pool_id"] = pool_id = _id_of(self.pool_id, "pool_id")
-        operation = self.hook.archive_pool(pool_id)
-        if operation is None:
-            self.log.info("Toloka pool %s is archived already: nothing to do", pool_id)
-        yield from _given(operation)
+        yield Submission(
+            lambda: self.hook.archive_pool(pool_id),
+            lambda since: self._find(toloka.POOL_ARCHIVE, "pool_id", pool_id, since),
+        )
 
     def result(self, progress: Progress[TolokaOperation]) -> dict[str, Any]:
         operation = progress.jobs[-1] if progress.jobs else None
@@ -279,11 +336,6 @@ class TolokaArchivePoolOperator(_TolokaOperationOperator):
             "operation_id": operation.id if operation else None,
             "status": operation.status if operation else "ARCHIVED",
         }
-
-
-def _given(operation: TolokaOperation | None) -> Iterator[TolokaOperation]:
-    if operation is not None:
-        yield operation
 
 
 def _id_of(value: Any, parameter: str) -> str:

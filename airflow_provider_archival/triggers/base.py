@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -88,3 +89,29 @@ class JobTrigger(BaseTrigger):
             if pause is None:
                 return {"outcome": TIMEOUT, "job": job and job.to_dict()}
             await asyncio.sleep(pause)
+
+
+class PauseTrigger(BaseTrigger):
+    """
+    Pause, where the service does not tell what to watch.
+
+    Yields one event, ``{"outcome": "ended", "job": None, "carried": ...}``.
+
+    :param until: when to go on, in epoch seconds
+    :param carried: plain data that comes back with the event
+    """
+
+    def __init__(self, until: float, carried: dict[str, Any] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.until = until
+        self.carried = carried
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, all plain data."""
+        path = "airflow_provider_archival.triggers.base.PauseTrigger"
+        return path, {"until": self.until, "carried": self.carried}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        await asyncio.sleep(max(self.until - time.time(), 0))
+        event = {"outcome": ENDED, "job": None, "carried": self.carried}
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]

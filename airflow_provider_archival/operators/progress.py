@@ -1,0 +1,131 @@
+"""How far a run has come, and what of it a task remembers from one try to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from airflow_provider_archival.api.polling import Job
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+J = TypeVar("J", bound=Job)
+
+STORE_KEY = "archival_progress"
+
+
+@dataclass(frozen=True)
+class Found(Generic[J]):
+    """What a look for a lost job found: the job, or None where the work is done without one to watch."""
+
+    job: J | None
+
+
+@dataclass(frozen=True)
+class Submission(Generic[J]):
+    """
+    A job to be submitted.
+
+    :param send: submits it; None when there is nothing to do (any more)
+    :param find: looks for it when it may have been submitted before; takes the epoch seconds since when
+    """
+
+    send: Callable[[], J | None]
+    find: Callable[[float], Found[J] | None] = lambda since: None
+
+
+@dataclass
+class Progress(Generic[J]):
+    """
+    How far a run has come: what is needed to go on after a deferral, or in another try.
+
+    :param started: when the run began, in epoch seconds
+    :param end_time: when to give up waiting, in epoch seconds
+    :param asked: what was asked for: a try that is asked for something else does not go on with this
+    :param done: the jobs that have ended well, in order
+    :param pending: the jobs that were submitted and have not been seen to end, in order
+    :param handled: how many submissions came to a job, or to nothing to do
+    :param doubt: since when a submission may be under way whose answer is not known; None where there is none
+    :param tried_before: when an earlier try may have begun of which nothing is remembered; None where there
+        is none
+    :param blocker: the id of another job that has to end first; empty where the service does not tell it
+    :param blocked: how often another job was met
+    :param notes: what else the operator wants to know later; plain data
+    """
+
+    started: float
+    end_time: float
+    asked: dict[str, Any] = field(default_factory=dict)
+    done: list[J] = field(default_factory=list)
+    pending: list[J] = field(default_factory=list)
+    handled: int = 0
+    doubt: float | None = None
+    tried_before: float | None = None
+    blocker: str | None = None
+    blocked: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> list[J]:
+        return self.done + self.pending
+
+    @property
+    def unsure_since(self) -> float | None:
+        """Since when the next submission may have been made already."""
+        return self.tried_before if self.doubt is None else self.doubt
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            **{name: value for name, value in vars(self).items() if name not in ("done", "pending")},
+            "done": [job.to_dict() for job in self.done],
+            "pending": [job.to_dict() for job in self.pending],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], job_from: Callable[[dict[str, Any]], J]) -> Progress[J]:
+        """The inverse of :meth:`to_dict`."""
+        jobs = {name: [job_from(job) for job in values[name]] for name in ("done", "pending")}
+        return cls(**{**values, **jobs})
+
+
+class Memory:
+    """
+    What a task remembers from one try to the next, where Airflow has a store for it (3.3 and later).
+
+    :param context: the task's context
+    :param durable: whether to remember at all
+    """
+
+    def __init__(self, context: Context, durable: bool) -> None:
+        self._store: Any = context.get("task_state_store") if durable else None
+
+    @property
+    def exists(self) -> bool:
+        return self._store is not None
+
+    def recall(self) -> dict[str, Any] | None:
+        """Return what the last try kept."""
+        known: dict[str, Any] | None = self._store.get(STORE_KEY) if self._store is not None else None
+        return known
+
+    def keep(self, progress: Progress[Any]) -> None:
+        """Keep it for the next try."""
+        if self._store is not None:
+            self._store.set(STORE_KEY, progress.to_dict())
+
+    def forget(self) -> None:
+        """Let the next run begin anew."""
+        if self._store is not None:
+            self._store.delete(STORE_KEY)
+
+
+def began_before(context: Context) -> float | None:
+    """Return since when an earlier try of this task may have submitted something; None in the first try."""
+    if context["ti"].try_number <= 1:
+        return None
+    run = context.get("dag_run")
+    start = getattr(run, "start_date", None) or getattr(context["ti"], "start_date", None)
+    return start.timestamp() if start is not None else 0.0
