@@ -1,0 +1,350 @@
+"""A retry never does the work twice: what each operator does with what an earlier try left behind."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_archival.exceptions import JiraTaskFailed, JobGone, JobTimeout, ServiceFault
+from airflow_provider_archival.operators.jira import (
+    JiraArchiveIssuesByJqlOperator,
+    JiraExportArchivedIssuesOperator,
+)
+from airflow_provider_archival.operators.progress import STORE_KEY
+from airflow_provider_archival.operators.toloka import TolokaArchivePoolOperator, TolokaArchiveProjectOperator
+from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY, PROJECTS_WITH_CLOSED_POOLS
+
+if TYPE_CHECKING:
+    from conftest import Connections, Deferrals, Pauses, TaskInstance
+
+    from airflow_provider_archival.sandbox.client import Sandbox
+
+pytestmark = pytest.mark.usefixtures("connections", "pauses")
+
+JQL, EXPORT, PROJECT = "project = DEMO", "/rest/api/3/issues/archive/export", "/api/v1/projects/*/archive"
+ARCHIVE = "/rest/api/3/issue/archive"
+
+
+class Store:
+    """A task's state store: plain data that outlives a try, as in Airflow 3.3."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.history: list[dict[str, Any]] = []
+
+    def get(self, key: str) -> Any:
+        return json.loads(self.kept[key]) if key in self.kept else None
+
+    def set(self, key: str, value: Any) -> None:
+        self.kept[key] = json.dumps(value)
+        self.history.append(json.loads(self.kept[key]))
+
+    def delete(self, key: str) -> None:
+        self.kept.pop(key, None)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the try goes on."""
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture(params=[False, True], ids=["waiting", "deferrable"])
+def deferrable(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+class Tries:
+    """Runs the tries of one task: each a new operator, with the same store."""
+
+    def __init__(self, ti: TaskInstance, store: Store | None, deferrals: Deferrals, deferrable: bool) -> None:
+        self._ti, self.store, self._deferrals, self._deferrable = ti, store, deferrals, deferrable
+        self._number = 0
+
+    def run(self, operator: type[Any], **parameters: Any) -> Any:
+        self._number += 1
+        self._ti.try_number = self._number
+        context: dict[str, Any] = {"ti": self._ti}
+        if self.store is not None:
+            context["task_state_store"] = self.store
+        task = operator(
+            task_id="task",
+            **{"deferrable": self._deferrable, "poll_interval": 5, "timeout": 600, **parameters},
+        )
+        return self._deferrals.run(task, context)
+
+
+@pytest.fixture
+def tries(ti: TaskInstance, store: Store, deferrals: Deferrals, deferrable: bool) -> Tries:
+    return Tries(ti, store, deferrals, deferrable)
+
+
+@pytest.fixture
+def tries_without_store(ti: TaskInstance, deferrals: Deferrals, deferrable: bool) -> Tries:
+    return Tries(ti, None, deferrals, deferrable)
+
+
+def archive(**more: Any) -> dict[str, Any]:
+    return {"operator": JiraArchiveIssuesByJqlOperator, "jql": JQL, **more}
+
+
+def export(**more: Any) -> dict[str, Any]:
+    return {"operator": JiraExportArchivedIssuesOperator, **more}
+
+
+def killed_while_waiting(tries: Tries, pauses: Pauses, archival_sandbox: Sandbox, job: dict[str, Any]) -> str:
+    """Run a try that is killed in its first pause, and return its job's id."""
+
+    def kill() -> None:
+        raise Killed
+
+    pauses.before = kill
+    with pytest.raises(Killed):
+        tries.run(**job)
+    pauses.before = None
+    return str(archival_sandbox.jobs()[-1]["id"])
+
+
+JOBS = [archive(), export(), {"operator": TolokaArchiveProjectOperator, "project_id": PROJECT_READY}]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=["archive", "export", "project"])
+class TestAfterACrash:
+    def test_a_running_job_is_attached_to(
+        self, job: dict[str, Any], tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+    ) -> None:
+        id = killed_while_waiting(tries, pauses, archival_sandbox, job)
+        result = tries.run(**job)
+        assert [one["id"] for one in archival_sandbox.jobs()] == [id]
+        assert id in json.dumps(result)
+
+    def test_a_job_that_has_succeeded_gives_its_result(
+        self, job: dict[str, Any], tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+    ) -> None:
+        id = killed_while_waiting(tries, pauses, archival_sandbox, job)
+        archival_sandbox.job(id, "finish")
+        result = tries.run(**job)
+        assert [one["id"] for one in archival_sandbox.jobs()] == [id]
+        assert id in json.dumps(result)
+
+    @pytest.mark.parametrize("end", ["fail", "die", "cancel", "forget"])
+    def test_a_job_that_came_to_nothing_is_submitted_anew(
+        self, end: str, job: dict[str, Any], tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+    ) -> None:
+        id = killed_while_waiting(tries, pauses, archival_sandbox, job)
+        if end == "forget":
+            archival_sandbox.job(id, "fail")
+        archival_sandbox.job(id, end)
+        result = tries.run(**job)
+        assert sum(archival_sandbox.counters()["jobs_submitted"].values()) == 2
+        assert id not in json.dumps(result)
+
+    def test_success_is_forgotten_so_that_a_clear_runs_it_again(
+        self, job: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
+    ) -> None:
+        tries.run(**job)
+        assert tries.store is not None
+        assert tries.store.history, "nothing was kept while it ran"
+        assert STORE_KEY not in tries.store.kept
+
+    def test_what_is_kept_has_the_jobs_id_before_the_wait_begins(
+        self, job: dict[str, Any], tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+    ) -> None:
+        id = killed_while_waiting(tries, pauses, archival_sandbox, job)
+        assert tries.store is not None
+        kept = tries.store.get(STORE_KEY)
+        assert [one.get("task_id", one.get("operation_id")) for one in kept["pending"]] == [id]
+        assert kept["doubt"] is None
+
+    def test_with_durable_false_nothing_is_kept(
+        self, job: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
+    ) -> None:
+        tries.run(**job, durable=False)
+        assert tries.store is not None
+        assert tries.store.history == []
+
+
+def test_a_try_that_is_asked_for_something_else_does_not_take_the_earlier_job(
+    tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+) -> None:
+    first = killed_while_waiting(tries, pauses, archival_sandbox, archive())
+    result = tries.run(**archive(jql="project = WEB AND issuetype in standardIssueTypes()"))
+    assert first not in json.dumps(result)
+    counters = archival_sandbox.counters()
+    assert counters["jobs_submitted"]["archive"] == 2
+    assert counters["jobs_overlapped"]["archive"] == 1
+
+
+@pytest.mark.parametrize("fault", [{"reset": "after"}, {"status": 504, "when": "after"}, {"body": "html"}])
+class TestALostAnswer:
+    def test_to_an_export_is_answered_by_attaching(
+        self, fault: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
+    ) -> None:
+        archival_sandbox.fault(EXPORT, method="PUT", **fault)
+        result = tries.run(**export())
+        assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
+        assert result["tasks"][0]["task_id"] == archival_sandbox.jobs()[0]["id"]
+
+    def test_to_an_archive_never_leads_to_two_at_a_time(
+        self, fault: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
+    ) -> None:
+        archival_sandbox.fault(ARCHIVE, method="POST", **fault)
+        tries.run(**archive())
+        counters = archival_sandbox.counters()
+        assert counters["jobs_submitted"]["archive"] == 1
+        assert archival_sandbox.count(JQL, archived=False) == 0
+
+    def test_to_a_toloka_project_is_answered_by_the_list(
+        self, fault: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
+    ) -> None:
+        archival_sandbox.fault(PROJECT, method="POST", **fault)
+        result = tries.run(TolokaArchiveProjectOperator, project_id=PROJECT_READY)
+        assert archival_sandbox.counters()["jobs_submitted"] == {"PROJECT.ARCHIVE": 1}
+        assert result["operation_id"] == archival_sandbox.jobs()[0]["id"]
+
+
+@pytest.mark.parametrize("fault", [{"reset": "before"}, {"status": 503}])
+@pytest.mark.parametrize("job", JOBS, ids=["archive", "export", "project"])
+def test_a_lost_request_that_had_no_effect_is_sent_again(
+    job: dict[str, Any], fault: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
+) -> None:
+    for path in (ARCHIVE, EXPORT, PROJECT):
+        archival_sandbox.fault(path, **fault)
+    tries.run(**job)
+    assert sum(archival_sandbox.counters()["jobs_submitted"].values()) == 1
+
+
+def test_a_service_that_stays_down_after_a_lost_answer_fails_the_try_and_the_next_one_attaches(
+    tries: Tries, archival_sandbox: Sandbox
+) -> None:
+    archival_sandbox.fault(EXPORT, method="PUT", reset="after")
+    archival_sandbox.fault(EXPORT, method="PUT", times=None, status=503)
+    with pytest.raises(ServiceFault):
+        tries.run(**export(timeout=86400))
+    archival_sandbox.clear_faults()
+    tries.run(**export())
+    assert archival_sandbox.counters()["jobs_overlapped"]["export"] == 1
+
+
+class TestAnotherJob:
+    def test_is_waited_for_before_ours_is_submitted(self, tries: Tries, archival_sandbox: Sandbox) -> None:
+        other = Tries(tries._ti, None, tries._deferrals, False)
+        other.run(**archive(jql="project = WEB", wait_for_completion=False))
+        result = tries.run(**archive())
+        counters = archival_sandbox.counters()
+        assert counters["jobs_submitted"]["archive"] == 2
+        assert counters["jobs_overlapped"]["archive"] == 1
+        assert result["tasks"][0]["task_id"] == archival_sandbox.jobs()[1]["id"]
+
+    def test_that_jira_does_not_name_is_waited_for_with_growing_pauses(
+        self, tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+    ) -> None:
+        busy = {"errorMessages": ["An issue archival task is already running."], "errors": {}}
+        archival_sandbox.fault(EXPORT, method="PUT", times=6, status=412, body=busy)
+        tries.run(**export())
+        assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
+        assert max(pauses.asked) <= 5
+
+    def test_that_never_ends_fails_at_the_timeout_with_nothing_submitted(
+        self, tries: Tries, archival_sandbox: Sandbox
+    ) -> None:
+        other = Tries(tries._ti, None, tries._deferrals, False)
+        other.run(**export(wait_for_completion=False))
+        id = archival_sandbox.jobs()[0]["id"]
+        archival_sandbox.job(id, "freeze")
+        with pytest.raises(JobTimeout, match=rf"Jira task {id} was in the way"):
+            tries.run(**export(timeout=30))
+        assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
+
+    def test_that_began_before_our_attempt_is_not_taken_for_ours(
+        self, tries: Tries, archival_sandbox: Sandbox
+    ) -> None:
+        other = Tries(tries._ti, None, tries._deferrals, False)
+        other.run(**export(wait_for_completion=False))
+        archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "freeze")
+        archival_sandbox.advance(60)
+        archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "thaw")
+        archival_sandbox.fault(EXPORT, method="PUT", reset="before")
+        result = tries.run(**export())
+        assert result["tasks"][0]["task_id"] == archival_sandbox.jobs()[1]["id"]
+
+
+class TestWithoutAStore:
+    @pytest.mark.parametrize("job", JOBS, ids=["archive", "export", "project"])
+    def test_a_running_job_is_found_at_the_service(
+        self, job: dict[str, Any], tries_without_store: Tries, pauses: Pauses, archival_sandbox: Sandbox
+    ) -> None:
+        id = killed_while_waiting(tries_without_store, pauses, archival_sandbox, job)
+        result = tries_without_store.run(**job)
+        assert [one["id"] for one in archival_sandbox.jobs()] == [id]
+        assert id in json.dumps(result)
+
+    def test_an_archived_pool_is_success(self, tries_without_store: Tries, archival_sandbox: Sandbox) -> None:
+        pool = archival_sandbox.add_toloka_project(pools=1)["pools"][0]
+        for _ in range(2):
+            tries_without_store.run(TolokaArchivePoolOperator, pool_id=pool)
+        assert archival_sandbox.counters()["jobs_submitted"] == {"POOL.ARCHIVE": 1}
+
+
+def test_a_crash_between_two_pools_leaves_none_out(
+    tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+) -> None:
+    project = PROJECTS_WITH_CLOSED_POOLS[0]
+    job = {"operator": TolokaArchiveProjectOperator, "project_id": project, "archive_pools": True}
+    killed_while_waiting(tries, pauses, archival_sandbox, job)
+    before = dict(archival_sandbox.counters()["jobs_submitted"])
+    result = tries.run(**job)
+    after = archival_sandbox.counters()["jobs_submitted"]
+    assert after == {**before, "PROJECT.ARCHIVE": 1}
+    assert result["status"] == "SUCCESS"
+    assert len(result["pools"]) == before["POOL.ARCHIVE"]
+
+
+def test_a_job_that_fails_during_the_wait_fails_the_try_and_the_next_one_submits_anew(
+    tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+) -> None:
+    pauses.before = lambda: archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "fail", message="no disk")
+    with pytest.raises(JiraTaskFailed, match="no disk"):
+        tries.run(**archive())
+    pauses.before = None
+    tries.run(**archive())
+    assert archival_sandbox.counters()["jobs_submitted"] == {"archive": 2}
+
+
+def test_a_job_that_is_gone_during_the_wait_fails_the_try_and_the_next_one_submits_anew(
+    tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+) -> None:
+    pauses.before = lambda: archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "forget")
+    with pytest.raises(JobGone):
+        tries.run(**export())
+    pauses.before = None
+    tries.run(**export())
+    assert archival_sandbox.counters()["jobs_submitted"] == {"export": 2}
+
+
+def test_a_try_after_a_timeout_attaches(tries: Tries, archival_sandbox: Sandbox, pauses: Pauses) -> None:
+    pauses.before = lambda: archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "freeze")
+    with pytest.raises(JobTimeout):
+        tries.run(**export(timeout=20))
+    pauses.before = None
+    archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "thaw")
+    tries.run(**export())
+    assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
+
+
+def test_a_task_that_is_being_cancelled_is_waited_for_and_submitted_anew(
+    tries: Tries, pauses: Pauses, archival_sandbox: Sandbox, connections: Connections
+) -> None:
+    from airflow_provider_archival.hooks.jira import JiraCloudHook
+
+    id = killed_while_waiting(tries, pauses, archival_sandbox, archive())
+    JiraCloudHook().cancel_task(id)
+    tries.run(**archive())
+    counters = archival_sandbox.counters()
+    assert counters["jobs_submitted"] == {"archive": 2}
+    assert counters["jobs_overlapped"]["archive"] == 1
