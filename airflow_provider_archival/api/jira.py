@@ -71,8 +71,9 @@ class JiraTask:
 
     @property
     def said(self) -> str:
-        """What Jira says of the task's outcome, in one line."""
-        return self.message or (str(self.result) if self.result not in (None, {}, []) else "no message")
+        """What Jira says of the task's outcome, in one line, without a full stop."""
+        said = self.message or (str(self.result) if self.result not in (None, {}, []) else "no message")
+        return said.rstrip(".")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict for XCom; the id is under ``task_id``."""

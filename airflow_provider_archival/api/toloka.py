@@ -68,8 +68,9 @@ class TolokaOperation:
 
     @property
     def said(self) -> str:
-        """What Toloka says of the operation's outcome, in one line."""
-        return str(self.details) if self.details not in (None, {}, []) else "no details"
+        """What Toloka says of the operation's outcome, in one line, without a full stop."""
+        said = str(self.details) if self.details not in (None, {}, []) else "no details"
+        return said.rstrip(".")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict for XCom; the id is under ``operation_id``."""

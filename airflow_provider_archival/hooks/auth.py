@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from airflow_provider_archival.api.http import ApiError, NotAuthenticated, Request, Response, UnreadableAnswer
 
@@ -83,7 +83,8 @@ class ClientCredentials:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (self.client_secret, self._token) if self._token else (self.client_secret,)
+        known = (self.client_secret, quote_plus(self.client_secret))
+        return (*known, self._token) if self._token else known
 
     @property
     def is_stale(self) -> bool:
@@ -143,7 +144,7 @@ Flow = Generator[Step, Response, Response]
 def _token_of(response: Response) -> tuple[str, float]:
     said = response.json()
     token = said["access_token"]
-    if not isinstance(token, str) or not token:
+    if not isinstance(token, str) or not token or not (token.isascii() and token.isprintable()):
         raise ValueError("no access_token")
     return token, float(said.get("expires_in") or _DEFAULT_LIFETIME)
 

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urljoin
 from weakref import WeakKeyDictionary
@@ -125,12 +125,12 @@ class ServiceHook(BaseHook):
     def _call_once(self, request: Request[T]) -> T:
         known = self._site
         try:
-            return request.read(self._send(request))
+            return _read(self._send(request), request, self._site)
         except http.NotAuthenticated:
             # The credentials may have been changed since the connection was read.
             if known is None or self._look_up() == known:
                 raise
-            return request.read(self._send(request))
+            return _read(self._send(request), request, self._site)
 
     def _send(self, request: Request[Any]) -> Response:
         wire = _wire(self._site or self._look_up(), request)
@@ -172,7 +172,7 @@ class ServiceHook(BaseHook):
                 request = Request("GET", url, lambda response: None)
                 response = self._fetch_once(url, sink)
                 if response.status not in _REDIRECTS or not response.headers.get("location"):
-                    return request.read(response)
+                    return _read(response, request, self._site)
                 url = urljoin(url, response.headers["location"])
             raise http.Redirected(f"GET {url}", ("too many redirects",), response.status)
         except ApiError as error:
@@ -227,7 +227,7 @@ class ServiceHook(BaseHook):
         async with self.connected():
             channel = _channels[asyncio.get_running_loop()][type(self), self._conn_id]
             try:
-                retrying = AsyncRetrying(**self._policy(request, attempts))
+                retrying = AsyncRetrying(**self._policy(request, attempts, channel))
                 value: T = await retrying(self._acall_once, request, channel)
                 return value
             except ApiError as error:
@@ -236,11 +236,11 @@ class ServiceHook(BaseHook):
     async def _acall_once(self, request: Request[T], channel: _Channel) -> T:
         known = channel.site
         try:
-            return request.read(await self._asend(request, channel))
+            return _read(await self._asend(request, channel), request, channel.site)
         except http.NotAuthenticated:
             if known is None or await self._alook_up(channel, known) == known:
                 raise
-            return request.read(await self._asend(request, channel))
+            return _read(await self._asend(request, channel), request, channel.site)
 
     async def _asend(self, request: Request[Any], channel: _Channel) -> Response:
         site = channel.site or await self._alook_up(channel, None)
@@ -281,14 +281,18 @@ class ServiceHook(BaseHook):
 
     # --- both ---
 
-    def _policy(self, request: Request[Any], attempts: int) -> dict[str, Any]:
+    def _policy(
+        self, request: Request[Any], attempts: int, channel: _Channel | None = None
+    ) -> dict[str, Any]:
         def log_it(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             pause = state.next_action.sleep if state.next_action else 0
             self.log.warning(
                 "%s: %s; sending it again in %.1f s (attempt %d of %d)",
                 self.service,
-                self._scrubbed(error) if isinstance(error, ApiError) else error,
+                self._scrubbed(error, channel.site if channel else None)
+                if isinstance(error, ApiError)
+                else error,
                 pause,
                 state.attempt_number + 1,
                 attempts,
@@ -372,6 +376,22 @@ def _wire(site: Site, request: Request[Any]) -> Wire:
         headers["Content-Type"] = "application/json"
         body = json.dumps(request.json).encode()
     return Wire(request.method, site.base_url + request.target, headers, body)
+
+
+def _read(response: Response, request: Request[T], site: Site | None) -> T:
+    """Read a response; where that is an error, its words show no secret that the service repeats."""
+    try:
+        return request.read(response)
+    except ApiError as error:
+        if site is None:
+            raise
+        body = site.scrub(response.body.decode("utf-8", "surrogateescape"))
+        clean = replace(response, body=body.encode("utf-8", "surrogateescape"))
+        try:
+            request.read(clean)
+        except ApiError as scrubbed:
+            raise scrubbed from None
+        raise type(error)(error.request_line, (), error.status, error.retry_after) from None
 
 
 def _may_repeat(request: Request[Any], error: BaseException) -> bool:
