@@ -40,8 +40,8 @@ FIRST_ARCHIVED_AFTER = pendulum.date(2002, 1, 1)
 # A Date header counts whole seconds.
 _CLOCK_STEP = 2.0
 _REASONS = {
-    jira.NOTHING_VALID: "Jira does not tell which it is: a subtask (archive the parent), in an unlicensed or an"
-    " archived project (leave it out), or not found (check the key)",
+    jira.NOTHING_VALID: "Jira does not tell which it is: a subtask (archive the parent), in an unlicensed"
+    " or an archived project (leave it out), or not found (check the key)",
     "issueIsSubtask": "a subtask goes with its parent: archive the parent",
     "issuesInArchivedProjects": "their whole project is archived: leave them out, or restore the project",
     "issuesInUnlicensedProjects": "their project's product has no licence (any more): leave them out",
