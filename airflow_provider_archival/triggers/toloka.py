@@ -53,6 +53,10 @@ class TolokaOperationTrigger(JobTrigger):
             },
         )
 
+    async def on_kill(self) -> None:
+        """Say that the operation goes on; Airflow 3.3 and later call this when a user acts on the task."""
+        self.log.warning("Toloka operation %s can't be cancelled; it goes on", self.operation_id)
+
     def make_hook(self) -> TolokaHook:
         from airflow_provider_archival.hooks.toloka import TolokaHook
 
