@@ -49,12 +49,18 @@ format: $(A3)/.ready
 	$(A3)/bin/ruff check --fix .
 	$(A3)/bin/ruff format .
 
-# One run for each directory: Airflow takes its settings when it is imported, and they differ.
+# A run for each directory, side by side: Airflow takes its settings when it is imported, and they differ.
 test: lint
-	for tests in $(TESTS); do $(A3)/bin/python -m pytest -q $$tests || exit 1; done
+	$(MAKE) --output-sync -j2 $(TESTS:%=airflow3/%)
 
 test-airflow2: $(A2)/.ready
-	for tests in $(TESTS); do $(A2)/bin/python -m pytest -q $$tests || exit 1; done
+	$(MAKE) --output-sync -j2 $(TESTS:%=airflow2/%)
+
+airflow3/%: $(A3)/.ready
+	$(A3)/bin/python -m pytest -q $*
+
+airflow2/%: $(A2)/.ready
+	$(A2)/bin/python -m pytest -q $*
 
 test-clients: $(CLIENTS)/.ready
 	$(CLIENTS)/bin/python -m pytest -q tests/clients
