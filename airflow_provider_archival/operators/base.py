@@ -281,12 +281,16 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         """Take the job that is in the way for ours, if it is; otherwise note that it has to end first."""
         running = error.running_task_id
         ours = self.adopt(running, error, since) if running and since is not None else None
-        progress.doubt = None
         if ours is not None:
             self.log.info("%s was submitted by an earlier attempt: attaching", self.hook.name_of(ours.id))
+            progress.doubt = None
             return ours
+        if running or progress.unsure_since != since:
+            # An older job runs, so an earlier attempt of ours was refused as this one is.
+            progress.doubt = None
+        if running:
+            progress.tried_before = None
         progress.blocker = running or ""
-        progress.tried_before = None
         progress.blocked += 1
         other = self.hook.name_of(running) if running else f"a {self.hook.job_word} that it does not name"
         self.log.info("%s is busy with %s: waiting for its end", self.hook.service, other)

@@ -231,6 +231,18 @@ def test_a_service_that_stays_down_after_a_lost_answer_fails_the_try_and_the_nex
     assert archival_sandbox.counters()["jobs_overlapped"]["export"] == 1
 
 
+def test_an_export_that_may_have_been_made_already_is_made_again_only_with_a_word_in_the_log(
+    tries: Tries, archival_sandbox: Sandbox, logged: list[str]
+) -> None:
+    archival_sandbox.fault(EXPORT, method="PUT", reset="after")
+    archival_sandbox.fault(EXPORT, method="PUT", times=5, status=412, body={"errorMessages": ["Busy."]})
+    tries.run(**export())
+    counters = archival_sandbox.counters()
+    assert counters["jobs_submitted"] == {"export": 2}
+    assert counters["jobs_overlapped"]["export"] == 1
+    assert any("is perhaps a second one" in line for line in logged)
+
+
 class TestAnotherJob:
     def test_is_waited_for_before_ours_is_submitted(self, tries: Tries, archival_sandbox: Sandbox) -> None:
         other = Tries(tries._ti, None, tries._deferrals, False)
