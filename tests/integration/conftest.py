@@ -1,4 +1,4 @@
-"""What the integration tests share: an Airflow with a database of its own, in this process, and the sandbox."""
+"""What the integration tests share: an Airflow of their own, in this process, and the sandbox."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ AIRFLOW_SETTINGS = {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{DATABASE}",
 }
 if "airflow" in sys.modules:
-    raise pytest.UsageError("Run tests/integration in a process of its own: its Airflow must not be imported yet")
+    raise pytest.UsageError(
+        "Run tests/integration in a process of its own: its Airflow must not be imported yet"
+    )
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 DAGS.mkdir()
 for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
@@ -192,8 +194,8 @@ class Run:
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return a task's XCom; None if it has none."""
         found = rows(
-            "SELECT value FROM xcom WHERE dag_id = ? AND run_id = ? AND task_id = ? AND key = ?"
-            " AND map_index = ?",
+            "SELECT CAST(value AS TEXT) AS value FROM xcom"
+            " WHERE dag_id = ? AND run_id = ? AND task_id = ? AND key = ? AND map_index = ?",
             *(self.dag_id, self.run_id, task_id, key, map_index),
         )
         return json.loads(found[0]["value"]) if found else None
@@ -264,7 +266,9 @@ def _make_known(dag: Any) -> None:
     with create_session() as session:
         SerializedDAG.bulk_write_to_db("dags-folder", None, [dag], session=session)
         session.commit()
-        SerializedDagModel.write_dag(LazyDeserializedDAG.from_dag(dag), bundle_name="dags-folder", session=session)
+        SerializedDagModel.write_dag(
+            LazyDeserializedDAG.from_dag(dag), bundle_name="dags-folder", session=session
+        )
 
 
 @pytest.fixture
@@ -304,7 +308,9 @@ def end_jobs(
     What ``look`` returns for a job's id while that job runs is in the result.
     """
 
-    def arrange(*actions: str, look: Callable[[str], Any] = lambda id: None, **more: Any) -> Future[list[Any]]:
+    def arrange(
+        *actions: str, look: Callable[[str], Any] = lambda id: None, **more: Any
+    ) -> Future[list[Any]]:
         def watch() -> list[Any]:
             seen: dict[str, Any] = {}
             for action in actions:

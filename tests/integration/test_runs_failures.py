@@ -94,21 +94,21 @@ JIRA = {
     "by-jql": by_jql,
     "by-jql-deferrable": lambda **more: by_jql(deferrable=True, **more),
     "export": export,
-    "sensor": lambda **more: lambda: JiraTaskSensor(
-        task_id="job", jira_task_id="10101", poke_interval=0.1, **more
+    "sensor": lambda **more: (
+        lambda: JiraTaskSensor(task_id="job", jira_task_id="10101", poke_interval=0.1, **more)
     ),
-    "sensor-deferrable": lambda **more: lambda: JiraTaskSensor(
-        task_id="job", jira_task_id="10101", deferrable=True, **more
+    "sensor-deferrable": lambda **more: (
+        lambda: JiraTaskSensor(task_id="job", jira_task_id="10101", deferrable=True, **more)
     ),
 }
 TOLOKA = {
     "project": project,
     "pool": lambda **more: pool("20001", **more),
-    "sensor": lambda **more: lambda: TolokaOperationSensor(
-        task_id="job", operation_id="abc", poke_interval=0.1, **more
+    "sensor": lambda **more: (
+        lambda: TolokaOperationSensor(task_id="job", operation_id="abc", poke_interval=0.1, **more)
     ),
-    "sensor-deferrable": lambda **more: lambda: TolokaOperationSensor(
-        task_id="job", operation_id="abc", deferrable=True, **more
+    "sensor-deferrable": lambda **more: (
+        lambda: TolokaOperationSensor(task_id="job", operation_id="abc", deferrable=True, **more)
     ),
 }
 
@@ -194,7 +194,10 @@ def test_wrong_jira_credentials_say_which_connection_to_check(
 ) -> None:
     connection(conn_id, password="wrong-token")
     done = fails_for_good(
-        run, JIRA[what](jira_conn_id=conn_id), "WatchRefused" if "sensor" in what else "ServiceRefusal", "HTTP 401"
+        run,
+        JIRA[what](jira_conn_id=conn_id),
+        "WatchRefused" if "sensor" in what else "ServiceRefusal",
+        "HTTP 401",
     )
     assert f"Check login, password and auth_type of connection '{conn_id}'" in done.error
     assert sandbox.counters()["issues_archived"] == 0
@@ -308,7 +311,10 @@ def test_what_is_no_key_is_named_before_anything_is_sent(sandbox: Sandbox, run: 
     [
         ({"archived_after": "yesterday"}, "archived_after must be a date such as 2024-01-31"),
         ({"archived_after": "2024-02-01", "archived_before": "2024-01-01"}, "is later than archived_before"),
-        ({"destination": "x.csv", "wait_for_completion": False}, "destination needs wait_for_completion=True"),
+        (
+            {"destination": "x.csv", "wait_for_completion": False},
+            "destination needs wait_for_completion=True",
+        ),
     ],
 )
 def test_an_export_that_makes_no_sense_is_not_sent(
@@ -428,7 +434,12 @@ def test_a_jira_that_is_down_is_tried_again_and_says_what_to_check(
 
 
 def test_a_toloka_that_is_down_is_tried_again_and_says_what_to_check(
-    sandbox: Sandbox, run: RunIt, connection: Connection, closed_port: str, quick_repeats: None, deferrable: bool
+    sandbox: Sandbox,
+    run: RunIt,
+    connection: Connection,
+    closed_port: str,
+    quick_repeats: None,
+    deferrable: bool,
 ) -> None:
     connection("toloka_default", host=closed_port)
     done = run(project(deferrable=deferrable), default_args={"retries": 1})
@@ -504,14 +515,22 @@ def test_another_archive_that_does_not_end_is_named_at_the_timeout(
     ],
 )
 def test_a_jira_task_that_ends_badly_fails_the_try_and_the_next_submits_anew(
-    slow_sandbox: Sandbox, run: RunIt, deferrable: bool, end_jobs: EndJobs, action: str, kind: str, status: str
+    slow_sandbox: Sandbox,
+    run: RunIt,
+    deferrable: bool,
+    end_jobs: EndJobs,
+    action: str,
+    kind: str,
+    status: str,
 ) -> None:
     end_jobs(action, "finish", message="The index is being rebuilt.")
     done = run(by_jql(deferrable=deferrable), default_args={"retries": 1})
     first, second = slow_sandbox.jobs()
     assert done.states() == {"job": "success"}
     assert done.tries("job") == 2
-    assert f"{kind}: Jira task {first['id']} ended {status}. Jira says: The index is being rebuilt." in done.log
+    assert (
+        f"{kind}: Jira task {first['id']} ended {status}. Jira says: The index is being rebuilt." in done.log
+    )
     assert "A retry submits a new one." in done.log
     assert [found["task_id"] for found in done.xcom("job")["tasks"]] == [second["id"]]
 

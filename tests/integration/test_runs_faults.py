@@ -74,7 +74,9 @@ def test_a_fault_before_the_submit_is_tried_again(
     assert sandbox.counters()["jobs_submitted"] == {job.kind: 1}
 
 
-@pytest.mark.parametrize("fault", [{"reset": "after"}, {"status": 503, "when": "after"}], ids=["reset", "503"])
+@pytest.mark.parametrize(
+    "fault", [{"reset": "after"}, {"status": 503, "when": "after"}], ids=["reset", "503"]
+)
 def test_a_submit_whose_answer_is_lost_starts_no_second_job(
     slow_sandbox: Sandbox,
     run: RunIt,

@@ -39,9 +39,7 @@ TASK_KEYS = {
     "elapsed_runtime",
     "file_url",
 }
-NOT_FOUND = {
-    "issuesNotFound": {"count": 1, "message": "Issue not found.", "issue_ids_or_keys": ["DEMO-404"]}
-}
+NOT_FOUND = {"issuesNotFound": {"count": 1, "message": "Issue not found.", "issue_ids_or_keys": ["DEMO-404"]}}
 
 
 def archive_by_key(sandbox: Sandbox, *keys: str) -> None:
@@ -105,7 +103,9 @@ def test_more_keys_than_one_request_takes_make_one_report(sandbox: Sandbox, run:
     report = done.xcom("job")
     assert (report["requested"], report["archived"]) == (2001, 1)
     assert sum(error["count"] for error in report["errors"].values()) == 2000
-    assert [len(request["body"]["issueIdsOrKeys"]) for request in sandbox.requests("/rest/api/3/issue/archive")] == [
+    assert [
+        len(request["body"]["issueIdsOrKeys"]) for request in sandbox.requests("/rest/api/3/issue/archive")
+    ] == [
         1000,
         1000,
         1,

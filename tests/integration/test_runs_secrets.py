@@ -1,10 +1,10 @@
-"""A connection's secrets show up nowhere that a DAG run writes: not in its logs, not in Airflow's database."""
+"""A connection's secrets show up nowhere that a DAG run writes: no log, nothing in Airflow's database."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from conftest import Airflow, Run, dump, is_airflow_3, rows, until
@@ -33,6 +33,17 @@ BASE64_OF_IT = ("bWFya2VkNWVjcmV0", "1hcmtlZDVlY3JldA", "tYXJrZWQ1ZWNyZX")
 """What it looks like inside of Basic auth, whichever its place."""
 
 
+class Marked(NamedTuple):
+    """A connection whose secret has the mark in it."""
+
+    conn_id: str
+    secret: str
+
+    @property
+    def is_tolokas(self) -> bool:
+        return self.conn_id.endswith("toloka")
+
+
 @pytest.fixture(scope="session")
 def _open_sandbox_process(archival_sandbox_factory: Any) -> Sandbox:
     started: Sandbox = archival_sandbox_factory(job_seconds=24 * 60 * 60, auth="any")
@@ -42,8 +53,8 @@ def _open_sandbox_process(archival_sandbox_factory: Any) -> Sandbox:
 @pytest.fixture(
     params=["basic", "bearer", "client_credentials", "proxy", "OAuth", "ApiKey", "legacy"],
 )
-def marked(request: pytest.FixtureRequest, open_sandbox: Sandbox, connection: Callable[..., str]) -> str:
-    """A connection of each kind, whose secret is the marked one; returns its id."""
+def marked(request: pytest.FixtureRequest, open_sandbox: Sandbox, connection: Callable[..., str]) -> Marked:
+    """A connection of each kind, whose secret is marked."""
     host, gateway = open_sandbox.base_url, {"cloud_id": JIRA_CLOUD_ID, "gateway_url": open_sandbox.base_url}
     token_url = f"{host}/oauth/token"
     fields: dict[str, Any] = {
@@ -66,7 +77,8 @@ def marked(request: pytest.FixtureRequest, open_sandbox: Sandbox, connection: Ca
         "legacy": {"extra": {"extra__toloka__token": MARK, "extra__toloka__url": host}},
     }[request.param]
     conn_type = "toloka" if request.param in ("OAuth", "ApiKey", "legacy") else "jira_cloud"
-    return connection(f"marked_{conn_type}", conn_type=conn_type, **fields)
+    secret = API_KEY if request.param == "ApiKey" else MARK
+    return Marked(connection(f"marked_{conn_type}", conn_type=conn_type, **fields), secret)
 
 
 @pytest.fixture
@@ -125,42 +137,40 @@ def end_each(sandbox: Sandbox, number: int) -> Callable[[], list[str]]:
 def test_a_run_that_succeeds_shows_no_secret(
     open_sandbox: Sandbox,
     airflow: Airflow,
-    marked: str,
+    marked: Marked,
     deferrable: bool,
     meanwhile: Callable[..., Future[list[str]]],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with airflow.dag() as dag:
-        tasks(marked, tmp_path, deferrable=deferrable)
-    seen = meanwhile(end_each(open_sandbox, 1 if marked.endswith("toloka") else 2))
+        tasks(marked.conn_id, tmp_path, deferrable=deferrable)
+    seen = meanwhile(end_each(open_sandbox, 1 if marked.is_tolokas else 2))
     done = airflow.run(dag)
     assert set(done.states().values()) == {"success"}
     printed = capfd.readouterr()
     assert_hidden(dump(), *seen.result(), done.log, printed.out, printed.err)
-    assert marked in dump()
+    assert marked.conn_id in dump()
 
 
 @pytest.mark.parametrize("when", ["submitting", "waiting", "deferred"])
 def test_a_service_that_repeats_the_secret_does_not_get_it_into_the_log(
-    open_sandbox: Sandbox, run: RunIt, marked: str, when: str, capfd: pytest.CaptureFixture[str]
+    open_sandbox: Sandbox, run: RunIt, marked: Marked, when: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    said = f"Your credentials {MARK}, {API_KEY} are not welcome."
-    body = {"errorMessages": [said], "errors": {MARK: said}, "code": API_KEY, "message": said}
+    said = f"Your credentials {marked.secret} are not welcome."
+    body = {"errorMessages": [said], "errors": {marked.secret: said}, "code": marked.secret, "message": said}
     paths = ("/api/v1/projects*", "/rest/api/3/issue/archive")
     if when != "submitting":
         paths = ("/api/v1/operations/*", "/rest/api/3/task/*")
     for path in paths:
         open_sandbox.fault(path, times=None, status=403, body=body)
     how = {"task_id": "job", "deferrable": when == "deferred", "poll_interval": 0.1}
-    if marked.endswith("toloka"):
-        done = run(
-            lambda: TolokaArchiveProjectOperator(project_id=PROJECT_READY, toloka_conn_id=marked, **how)
-        )
+    if marked.is_tolokas:
+        toloka = {"project_id": PROJECT_READY, "toloka_conn_id": marked.conn_id, **how}
+        done = run(lambda: TolokaArchiveProjectOperator(**toloka))
     else:
-        done = run(
-            lambda: JiraArchiveIssuesByJqlOperator(jql="project = DEMO", jira_conn_id=marked, **how)
-        )
+        jira = {"jql": "project = DEMO", "jira_conn_id": marked.conn_id, **how}
+        done = run(lambda: JiraArchiveIssuesByJqlOperator(**jira))
     assert done.states() == {"job": "failed"}
     assert "are not welcome" in done.error
     printed = capfd.readouterr()
@@ -208,7 +218,9 @@ def test_what_the_triggerer_is_given_is_enough_and_has_no_secret(
     from airflow.utils.timezone import utcnow
     from airflow.utils.types import DagRunType
 
-    conn_id = connection("marked_jira", conn_type="jira_cloud", host=open_sandbox.base_url, login="me", password=MARK)
+    conn_id = connection(
+        "marked_jira", conn_type="jira_cloud", host=open_sandbox.base_url, login="me", password=MARK
+    )
     with airflow.dag() as dag:
         JiraArchiveIssuesByJqlOperator(
             task_id="job", jql="project = DEMO", jira_conn_id=conn_id, deferrable=True, poll_interval=0.1
@@ -228,7 +240,8 @@ def test_what_the_triggerer_is_given_is_enough_and_has_no_secret(
     open_sandbox.job(job["id"], "finish")
 
     async def first(trigger: Any) -> TriggerEvent:
-        return [event async for event in trigger.run()][0]
+        (event,) = [event async for event in trigger.run()]
+        return event
 
     with create_session() as session:
         row = session.get(Trigger, instance.trigger_id)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_archival.sandbox.client import Sandbox
 
 RunIt = Callable[..., Run]
+GUARDS = [("4", "failed"), ("5", "success"), ("", "success"), (None, "success")]
 
 
 @pytest.fixture(params=[False, True], ids=["to-text", "to-native-objects"])
@@ -79,10 +80,10 @@ def test_a_jql_can_come_from_a_file_with_templates_in_it(
     assert done.xcom("job")["tasks"][0]["result"]["numberOfIssuesUpdated"] == 1
 
 
-@pytest.mark.parametrize(("most", "state"), [("4", "failed"), ("5", "success"), ("", "success"), (None, "success")])
-def test_a_guard_can_be_a_template(
-    sandbox: Sandbox, run: RunIt, native: bool, most: Any, state: str
-) -> None:
+@pytest.mark.parametrize(
+    ("most", "state"), [("4", "failed"), ("5", "success"), ("", "success"), (None, "success")]
+)
+def test_a_guard_can_be_a_template(sandbox: Sandbox, run: RunIt, native: bool, most: Any, state: str) -> None:
     done = run(
         lambda: JiraArchiveIssuesByJqlOperator(
             task_id="job",
@@ -136,7 +137,12 @@ def test_a_guard_that_is_no_number_fails_before_anything_is_sent(
 
 @pytest.mark.parametrize(
     "keys",
-    ["{{ params.issues }}", "{{ params.issues | tojson }}", "{{ params.issues | join(', ') }}", ["{{ params.issues[0] }}", "demo-1"]],
+    [
+        "{{ params.issues }}",
+        "{{ params.issues | tojson }}",
+        "{{ params.issues | join(', ') }}",
+        ["{{ params.issues[0] }}", "demo-1"],
+    ],
 )
 def test_a_list_of_keys_can_be_rendered_in_any_form(
     sandbox: Sandbox, run: RunIt, native: bool, keys: Any
@@ -266,7 +272,9 @@ def test_pools_are_mapped_over_an_upstream_list(sandbox: Sandbox, airflow: Airfl
         return [pool.id for pool in TolokaHook().list_pools(PROJECTS_WITH_CLOSED_POOLS[0])]
 
     with airflow.dag(render_template_as_native_obj=native) as dag:
-        TolokaArchivePoolOperator.partial(task_id="job", deferrable=True, poll_interval=0.1).expand(pool_id=pools())
+        TolokaArchivePoolOperator.partial(task_id="job", deferrable=True, poll_interval=0.1).expand(
+            pool_id=pools()
+        )
     done = airflow.run(dag)
     assert set(done.states().values()) == {"success"}
     assert [done.xcom("job", map_index=index)["status"] for index in range(2)] == ["SUCCESS", "SUCCESS"]

@@ -47,15 +47,25 @@ if "airflow" not in sys.modules:
 hypothesis.settings.register_profile("unit", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("unit")
 
-_OF_THE_ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CA_FILES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NETRC")
 
 
 @pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the proxies and CA files of whoever runs the tests out of them."""
-    for name in (*_OF_THE_ENVIRONMENT, *map(str.lower, _OF_THE_ENVIRONMENT), *_CA_FILES):
-        monkeypatch.delenv(name, raising=False)
+def _nothing_leaves_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Send all that is not for this machine to a proxy at a port where nobody listens.
+
+    So a test whose feature is broken can't reach a real service, and the proxies and CA files of whoever runs
+    the tests don't matter.
+    """
+    proxies = {"http": "http://127.0.0.1:9", "https": "http://127.0.0.1:9", "no": "127.0.0.1,localhost,::1"}
+    for name in ("http", "https", "no", "all"):
+        for variable in (f"{name}_proxy", f"{name}_proxy".upper()):
+            monkeypatch.delenv(variable, raising=False)
+            if name in proxies:
+                monkeypatch.setenv(variable, proxies[name])
+    for variable in _CA_FILES:
+        monkeypatch.delenv(variable, raising=False)
 
 
 # --- connections ---

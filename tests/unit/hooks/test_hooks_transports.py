@@ -352,12 +352,12 @@ def test_a_proxy_is_used_as_the_connection_or_the_environment_says(
 ) -> None:
     proxy = loopback(proxy_answer)
     extra: dict[str, Any] = {"allow_http": True}
-    if form == "environment":
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        monkeypatch.setenv("http_proxy", proxy.url)
-    elif form == "all_proxy":
-        monkeypatch.setenv("ALL_PROXY", proxy.url)
-        monkeypatch.setenv("all_proxy", proxy.url)
+    if form in ("environment", "all_proxy"):
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.delenv(name)
+        name = "http_proxy" if form == "environment" else "all_proxy"
+        monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv(name.upper(), proxy.url)
     else:
         extra["proxies"] = proxy.url if form == "text" else {"http": proxy.url}
     assert (
