@@ -187,6 +187,7 @@ class TolokaHook(ServiceHook):
         while True:
             found = self.call(page(last))
             yield from found.items
-            if not found.has_more or not found.items:
+            # A page that ends where the last one did is the same again: the service would go on for ever.
+            if not found.has_more or not found.items or found.items[-1].id == last:
                 return
             last = found.items[-1].id

@@ -227,3 +227,12 @@ def test_a_faults_error_is_there_for_callers(hook: TolokaHook) -> None:
     with pytest.raises(ServiceFault) as caught:
         hook.get_project("4711")
     assert (caught.value.error.status, caught.value.error.request_line) == (404, "GET /projects/4711")
+
+
+def test_a_list_that_gives_the_same_page_again_and_again_comes_to_an_end(
+    archival_sandbox: Sandbox, hook: TolokaHook
+) -> None:
+    page = {"items": [{"id": "1", "project_id": "7", "status": "CLOSED"}], "has_more": True}
+    archival_sandbox.fault("/api/v1/pools", times=None, status=200, body=page)
+    assert {pool.id for pool in hook.list_pools("7")} == {"1"}
+    assert len(archival_sandbox.requests("/api/v1/pools")) == 2
