@@ -65,6 +65,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TERMINAL] = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")  # type: ignore[union-attr]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what there is nothing to test of on Airflow 3."""
+    left_out = [item for item in items if is_airflow_3() and item.get_closest_marker("airflow2_only")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(autouse=True)
 def _alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the proxies and CA files of whoever runs the tests out, and end a run that hangs, with a trace."""

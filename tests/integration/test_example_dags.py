@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 FOLDER = PROJECT / "example_dags"
 FILES = sorted(FOLDER.glob("*.py"))
 IDS = [path.stem for path in FILES]
+Example = Callable[[str], Any]
 
 
 def load(path: Path) -> Any:
@@ -32,9 +34,9 @@ def load(path: Path) -> Any:
 
 
 @pytest.fixture
-def dags(_database: None) -> dict[str, Any]:
-    """The example DAGs, by id, each from a file of its name; parsed anew, since a run changes its DAG."""
-    return {path.stem: load(path).dags[path.stem] for path in FILES}
+def example(_database: None) -> Callable[[str], Any]:
+    """Return an example DAG, from the file of its name; parsed anew, since a run changes its DAG."""
+    return lambda name: load(FOLDER / f"{name}.py").dags[name]
 
 
 def is_archived(project_id: str) -> bool:
@@ -105,40 +107,40 @@ def test_a_file_names_no_site(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_a_dag_says_what_it_is_for_and_what_it_needs(dags: dict[str, Any], name: str) -> None:
-    text = dags[name].doc_md
+def test_a_dag_says_what_it_is_for_and_what_it_needs(example: Example, name: str) -> None:
+    dag = example(name)
+    text = dag.doc_md
     assert text.lstrip().startswith("### ")
-    for task in dags[name].tasks:
+    for task in dag.tasks:
         for kind in ("jira", "toloka"):
             if hasattr(task, f"{kind}_conn_id"):
                 assert f"`{getattr(task, f'{kind}_conn_id')}`" in text
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_a_dags_tasks_are_retried_with_growing_pauses(dags: dict[str, Any], name: str) -> None:
-    for task in dags[name].tasks:
-        settings = {**dags[name].default_args, **getattr(task, "partial_kwargs", {})}
-        assert settings["retries"] >= 3
-        assert settings["retry_exponential_backoff"]
-        assert settings["max_retry_delay"] > settings["retry_delay"]
-        assert task.retries == settings["retries"]
+def test_a_dags_tasks_are_retried_with_growing_pauses(example: Example, name: str) -> None:
+    for task in example(name).tasks:
+        assert task.retries >= 3
+        assert task.retry_exponential_backoff
+        assert task.max_retry_delay > task.retry_delay
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_what_starts_a_jira_task_goes_through_the_one_slot_pool(dags: dict[str, Any], name: str) -> None:
-    for task in dags[name].tasks:
+def test_what_starts_a_jira_task_goes_through_the_one_slot_pool(example: Example, name: str) -> None:
+    dag = example(name)
+    for task in dag.tasks:
         if hasattr(task, "jira_conn_id") and isinstance(task, RemoteJobOperator):
             assert task.pool == "jira_archival"
-            assert "airflow pools set jira_archival 1" in dags[name].doc_md
+            assert "airflow pools set jira_archival 1" in dag.doc_md
 
 
 # --- as runs ---
 
 
 def test_the_quickstart_archives_exports_and_archives_a_toloka_project(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any], tmp_path: Path
+    sandbox: Sandbox, airflow: Airflow, example: Example, tmp_path: Path
 ) -> None:
-    done = airflow.run(dags["archival_quickstart"], {"destination": str(tmp_path)})
+    done = airflow.run(example("archival_quickstart"), {"destination": str(tmp_path)})
     assert set(done.states().values()) == {"success"}
     assert done.xcom("count") == done.xcom("archive")["matched"] == 5
     assert done.xcom("archive")["tasks"][0]["result"]["numberOfIssuesUpdated"] == 5
@@ -152,17 +154,17 @@ def test_the_quickstart_archives_exports_and_archives_a_toloka_project(
 
 
 def test_the_quickstart_leaves_the_file_at_jira_where_no_destination_is_given(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any]
+    sandbox: Sandbox, airflow: Airflow, example: Example
 ) -> None:
-    done = airflow.run(dags["archival_quickstart"])
+    done = airflow.run(example("archival_quickstart"))
     assert set(done.states().values()) == {"success"}
     assert done.xcom("export")["files"][0]["path"] is None
 
 
 def test_retention_archives_what_is_old_and_done_and_exports_that(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any]
+    sandbox: Sandbox, airflow: Airflow, example: Example
 ) -> None:
-    done = airflow.run(dags["jira_retention"])
+    done = airflow.run(example("jira_retention"))
     assert set(done.states().values()) == {"success"}
     # Subtasks are not counted, and go with their parent.
     assert done.xcom("archive")["matched"] == 2
@@ -175,9 +177,9 @@ def test_retention_archives_what_is_old_and_done_and_exports_that(
 
 
 def test_retention_archives_nothing_when_more_matches_than_the_guard_allows(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any]
+    sandbox: Sandbox, airflow: Airflow, example: Example
 ) -> None:
-    done = airflow.run(dags["jira_retention"], {"projects": ["DEMO", "WEB"], "age": "26w", "guard": 10})
+    done = airflow.run(example("jira_retention"), {"projects": ["DEMO", "WEB"], "age": "26w", "guard": 10})
     assert done.states() == {"archive": "failed", "export": "upstream_failed"}
     assert done.tries("archive") == 1
     assert done.error.startswith("TooManyIssues: ")
@@ -186,9 +188,9 @@ def test_retention_archives_nothing_when_more_matches_than_the_guard_allows(
 
 @pytest.mark.parametrize("batch_size", [500, 1])
 def test_the_mapped_example_archives_what_it_can_and_says_what_it_could_not(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any], batch_size: int
+    sandbox: Sandbox, airflow: Airflow, example: Example, batch_size: int
 ) -> None:
-    done = airflow.run(dags["jira_archive_mapped"], {"batch_size": batch_size})
+    done = airflow.run(example("jira_archive_mapped"), {"batch_size": batch_size})
     assert set(done.states().values()) == {"success"}
     summary = done.xcom("summarise")
     assert (summary["requested"], summary["archived"]) == (3, 3)
@@ -197,17 +199,15 @@ def test_the_mapped_example_archives_what_it_can_and_says_what_it_could_not(
 
 
 def test_the_mapped_example_has_nothing_to_do_for_no_issues(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any]
+    sandbox: Sandbox, airflow: Airflow, example: Example
 ) -> None:
-    done = airflow.run(dags["jira_archive_mapped"], {"issues": []})
+    done = airflow.run(example("jira_archive_mapped"), {"issues": []})
     assert done.state == "success"
     assert sandbox.requests() == []
 
 
-def test_submit_and_sense_waits_in_another_task(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any]
-) -> None:
-    done = airflow.run(dags["jira_submit_and_sense"])
+def test_submit_and_sense_waits_in_another_task(sandbox: Sandbox, airflow: Airflow, example: Example) -> None:
+    done = airflow.run(example("jira_submit_and_sense"))
     assert set(done.states().values()) == {"success"}
     assert done.xcom("wait")["status"] == "COMPLETE"
     assert done.xcom("wait")["task_id"] == done.xcom("submit", "jira_task_id")
@@ -216,24 +216,24 @@ def test_submit_and_sense_waits_in_another_task(
 
 
 def test_submit_and_sense_skips_the_wait_when_nothing_matches(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any]
+    sandbox: Sandbox, airflow: Airflow, example: Example
 ) -> None:
-    done = airflow.run(dags["jira_submit_and_sense"], {"jql": "project = DEMO AND updated < -20y"})
+    done = airflow.run(example("jira_submit_and_sense"), {"jql": "project = DEMO AND updated < -20y"})
     assert done.states() == {"submit": "success", "something_was_submitted": "success", "wait": "skipped"}
     assert done.state == "success"
 
 
 def test_decommission_archives_pools_then_projects_and_can_run_again(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any]
+    sandbox: Sandbox, airflow: Airflow, example: Example
 ) -> None:
-    done = airflow.run(dags["toloka_decommission"])
+    done = airflow.run(example("toloka_decommission"))
     assert set(done.states().values()) == {"success"}
     assert is_archived("10011")
     assert is_archived("10012")
     expected = {"POOL.ARCHIVE": 4, "PROJECT.ARCHIVE": 2}
     assert sandbox.counters()["jobs_submitted"] == expected
 
-    again = airflow.run(dags["toloka_decommission"])
+    again = airflow.run(example("toloka_decommission"))
     assert again.state == "success"
     assert [again.xcom("archive_projects", map_index=index)["status"] for index in range(2)] == [
         "ARCHIVED"
@@ -242,9 +242,9 @@ def test_decommission_archives_pools_then_projects_and_can_run_again(
 
 
 def test_decommission_leaves_a_project_with_open_pools_alone_and_archives_the_others(
-    sandbox: Sandbox, airflow: Airflow, dags: dict[str, Any]
+    sandbox: Sandbox, airflow: Airflow, example: Example
 ) -> None:
-    done = airflow.run(dags["toloka_decommission"], {"project_ids": ["10003", "10001"]})
+    done = airflow.run(example("toloka_decommission"), {"project_ids": ["10003", "10001"]})
     states = done.states()
     assert (states["archive_projects[0]"], states["archive_projects[1]"]) == ("failed", "success")
     assert done.error.startswith("PoolsNotArchived: ")

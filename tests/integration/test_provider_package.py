@@ -8,7 +8,6 @@ import subprocess
 import sys
 import zipfile
 from email import message_from_string
-from importlib.util import find_spec
 
 import pytest
 from conftest import AIRFLOW_SETTINGS, PROJECT, is_airflow_3
@@ -95,22 +94,13 @@ def test_airflow_has_a_form_for_each_kind_of_connection() -> None:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel, built from a copy of the sources, so that nothing is left in the work tree."""
-    if not is_airflow_3():
-        pytest.skip("the wheel is the same for each Airflow")
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    if find_spec("pip"):
-        build = [sys.executable, "-m", "pip", "wheel", "--no-deps", f"--wheel-dir={target}", str(source)]
-    elif uv := shutil.which("uv"):
-        build = [uv, "build", "--wheel", f"--out-dir={target}", f"--python={sys.executable}", str(source)]
-    else:
-        pytest.skip("building needs pip or uv")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", f"--wheel-dir={target}", str(source)]
     for name in ("airflow_provider_archival", "example_dags", "tests", "docs"):
         shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, source / name)
     done = subprocess.run(build, capture_output=True, text=True, timeout=120)
-    if re.search(r"could not find a version|failed to fetch", done.stderr, re.IGNORECASE):
-        pytest.skip("building needs a package index")
     assert done.returncode == 0, done.stderr
     (built,) = target.glob("*.whl")
     return zipfile.ZipFile(built)

@@ -156,7 +156,6 @@ def test_an_incomplete_jira_connection_names_its_field(
     sandbox: Sandbox,
     run: RunIt,
     connection: Connection,
-    deferrable: bool,
     conn_id: str,
     fields: dict[str, Any],
     words: str,
@@ -164,7 +163,7 @@ def test_an_incomplete_jira_connection_names_its_field(
     connection(conn_id, **fields)
     fails_for_good(
         run,
-        by_jql(jira_conn_id=conn_id, deferrable=deferrable),
+        by_jql(jira_conn_id=conn_id),
         "ConnectionNotUsable",
         f"Connection '{conn_id}'",
         words,
@@ -174,12 +173,12 @@ def test_an_incomplete_jira_connection_names_its_field(
 
 
 def test_an_incomplete_toloka_connection_names_its_field(
-    sandbox: Sandbox, run: RunIt, connection: Connection, deferrable: bool
+    sandbox: Sandbox, run: RunIt, connection: Connection
 ) -> None:
     connection("toloka_default", password="")
     fails_for_good(
         run,
-        project(deferrable=deferrable),
+        project(),
         "ConnectionNotUsable",
         "Connection 'toloka_default': password (the token) is missing",
         "Edit the connection",
@@ -187,8 +186,15 @@ def test_an_incomplete_toloka_connection_names_its_field(
     assert sandbox.requests() == []
 
 
-@pytest.mark.parametrize("what", JIRA)
-@pytest.mark.parametrize("conn_id", ["jira_cloud_default", "jira_cloud_oauth", "jira_cloud_bearer"])
+@pytest.mark.parametrize(
+    ("what", "conn_id"),
+    [
+        *((what, "jira_cloud_default") for what in JIRA),
+        ("by-jql", "jira_cloud_oauth"),
+        ("by-jql", "jira_cloud_bearer"),
+        ("sensor-deferrable", "jira_cloud_oauth"),
+    ],
+)
 def test_wrong_jira_credentials_say_which_connection_to_check(
     sandbox: Sandbox, run: RunIt, connection: Connection, what: str, conn_id: str
 ) -> None:
@@ -239,12 +245,10 @@ def test_an_account_that_is_no_admin_is_told_what_it_lacks(
         ("ORDER BY created", "HTTP 400"),
     ],
 )
-def test_a_bad_jql_fails_with_jiras_words(
-    sandbox: Sandbox, run: RunIt, deferrable: bool, jql: str, words: str
-) -> None:
+def test_a_bad_jql_fails_with_jiras_words(sandbox: Sandbox, run: RunIt, jql: str, words: str) -> None:
     fails_for_good(
         run,
-        by_jql(jql, deferrable=deferrable),
+        by_jql(jql, deferrable="NOPE" in jql),
         "ServiceRefusal",
         words,
         "Correct what Jira names, then clear this task.",
@@ -324,12 +328,10 @@ def test_an_export_that_makes_no_sense_is_not_sent(
     assert sandbox.requests() == []
 
 
-def test_an_export_of_an_unknown_project_fails_with_jiras_words(
-    sandbox: Sandbox, run: RunIt, deferrable: bool
-) -> None:
+def test_an_export_of_an_unknown_project_fails_with_jiras_words(sandbox: Sandbox, run: RunIt) -> None:
     fails_for_good(
         run,
-        export(projects=["NOPE"], deferrable=deferrable),
+        export(projects=["NOPE"]),
         "ServiceRefusal",
         "NOPE",
         "Correct what Jira names",
@@ -355,12 +357,10 @@ def test_an_unfinished_pool_says_how_to_get_its_project_archived(
     assert sandbox.jobs() == []
 
 
-def test_an_open_pool_is_in_the_way_of_archiving_closed_ones_too(
-    sandbox: Sandbox, run: RunIt, deferrable: bool
-) -> None:
+def test_an_open_pool_is_in_the_way_of_archiving_closed_ones_too(sandbox: Sandbox, run: RunIt) -> None:
     fails_for_good(
         run,
-        project(PROJECT_WITH_OPEN_POOL, archive_pools=True, deferrable=deferrable),
+        project(PROJECT_WITH_OPEN_POOL, archive_pools=True),
         "PoolsNotArchived",
         "close the OPEN ones, or set close_open_pools=True",
     )
@@ -371,20 +371,20 @@ def test_a_training_that_is_not_archived_is_in_the_way(sandbox: Sandbox, run: Ru
     fails_for_good(run, project(PROJECT_WITH_TRAINING), "PoolsNotArchived", "training ", "is CLOSED")
 
 
-def test_a_locked_pool_says_who_can_help(sandbox: Sandbox, run: RunIt, deferrable: bool) -> None:
+def test_a_locked_pool_says_who_can_help(sandbox: Sandbox, run: RunIt) -> None:
     fails_for_good(
         run,
-        project(PROJECT_WITH_LOCKED_POOL, archive_pools=True, close_open_pools=True, deferrable=deferrable),
+        project(PROJECT_WITH_LOCKED_POOL, archive_pools=True, close_open_pools=True),
         "PoolsNotArchived",
         "is LOCKED",
         "unlock it in Toloka, or ask Toloka's support",
     )
 
 
-def test_an_open_pool_by_itself_says_to_close_it(sandbox: Sandbox, run: RunIt, deferrable: bool) -> None:
+def test_an_open_pool_by_itself_says_to_close_it(sandbox: Sandbox, run: RunIt) -> None:
     fails_for_good(
         run,
-        pool(first_pool(PROJECT_WITH_OPEN_POOL, "OPEN"), deferrable=deferrable),
+        pool(first_pool(PROJECT_WITH_OPEN_POOL, "OPEN")),
         "ServiceRefusal",
         "HTTP 409",
         "INAPPROPRIATE_STATUS",
@@ -575,7 +575,7 @@ def test_a_job_that_the_service_forgot_fails_the_try(
 # --- time ---
 
 
-@pytest.mark.parametrize("make", [by_jql, export, project], ids=["archive", "export", "project"])
+@pytest.mark.parametrize("make", [by_jql, project], ids=["archive", "project"])
 def test_the_timeout_fails_the_task_and_leaves_the_job_running(
     slow_sandbox: Sandbox, run: RunIt, deferrable: bool, make: Any
 ) -> None:

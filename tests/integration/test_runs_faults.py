@@ -65,17 +65,19 @@ def test_faults_during_the_wait_end_in_success_with_one_job(
 
 
 def test_a_fault_before_the_submit_is_tried_again(
-    sandbox: Sandbox, run: RunIt, job: Job, deferrable: bool
+    sandbox: Sandbox, run: RunIt, job: Job, quick_repeats: None
 ) -> None:
     sandbox.fault(job.submit, method=job.method, status=429, headers={"Retry-After": "0"})
-    done = run(lambda: job.make(deferrable=deferrable))
+    done = run(lambda: job.make())
     assert done.states() == {"job": "success"}
     assert done.tries("job") == 1
     assert sandbox.counters()["jobs_submitted"] == {job.kind: 1}
 
 
 @pytest.mark.parametrize(
-    "fault", [{"reset": "after"}, {"status": 503, "when": "after"}], ids=["reset", "503"]
+    ("deferrable", "fault"),
+    [(False, {"reset": "after"}), (True, {"reset": "after"}), (False, {"status": 503, "when": "after"})],
+    ids=["waiting-reset", "deferrable-reset", "waiting-503"],
 )
 def test_a_submit_whose_answer_is_lost_starts_no_second_job(
     slow_sandbox: Sandbox,
