@@ -6,13 +6,14 @@ A2 := .venv-airflow2
 CLIENTS := .venv-clients
 TESTS ?= tests/unit tests/integration
 
-.PHONY: help demo ui test test-airflow2 test-clients lint format constraints clean
+.PHONY: help demo ui test test-airflow2 test-system test-clients lint format constraints clean
 
 help:
 	@echo "make demo           archive, export and archive again, through a real Airflow, against the sandbox"
 	@echo "make ui             Airflow's UI with the example DAGs and the sandbox"
 	@echo "make test           lint, types, unit and integration tests on the newest Airflow"
 	@echo "make test-airflow2  the same tests on Airflow 2.11"
+	@echo "make test-system    what a retry does, on real Airflow processes that are killed (about 10 minutes)"
 	@echo "make test-clients   the sandbox against the services' independent clients"
 	@echo "make constraints    renew the pins of the test environments"
 
@@ -61,6 +62,10 @@ airflow3/%: $(A3)/.ready
 
 airflow2/%: $(A2)/.ready
 	$(A2)/bin/python -m pytest -q $*
+
+# Real schedulers, triggerers and API servers, really killed.
+test-system: $(A3)/.ready
+	$(A3)/bin/python -m pytest -q tests/system
 
 test-clients: $(CLIENTS)/.ready
 	$(CLIENTS)/bin/python -m pytest -q tests/clients
