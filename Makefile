@@ -51,6 +51,8 @@ format: $(A3)/.ready
 	$(A3)/bin/ruff format .
 
 # A run for each directory, side by side: Airflow takes its settings when it is imported, and they differ.
+# The integration tests spend most of their time waiting for Airflow's own loops, so several run at once.
+%/tests/integration: PARALLEL := -n 4
 test: lint
 	$(MAKE) --output-sync -j2 $(TESTS:%=airflow3/%)
 
@@ -58,10 +60,10 @@ test-airflow2: $(A2)/.ready
 	$(MAKE) --output-sync -j2 $(TESTS:%=airflow2/%)
 
 airflow3/%: $(A3)/.ready
-	$(A3)/bin/python -m pytest -q $*
+	$(A3)/bin/python -m pytest -q $(PARALLEL) $*
 
 airflow2/%: $(A2)/.ready
-	$(A2)/bin/python -m pytest -q $*
+	$(A2)/bin/python -m pytest -q $(PARALLEL) $*
 
 # Real schedulers, triggerers and API servers, really killed.
 test-system: $(A3)/.ready
