@@ -52,7 +52,7 @@ format: $(A3)/.ready
 
 # A run for each directory, side by side: Airflow takes its settings when it is imported, and they differ.
 # The integration tests spend most of their time waiting for Airflow's own loops, so several run at once.
-%/tests/integration: PARALLEL := -n 4
+airflow3/tests/integration: PARALLEL := -n 4
 test: lint
 	$(MAKE) --output-sync -j2 $(TESTS:%=airflow3/%)
 
