@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import PASSING_FAULTS, Airflow, Run, rows, until
+from conftest import PASSING_FAULTS, Airflow, Run, until
 
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.operators.jira import (
@@ -98,16 +98,21 @@ def test_a_submit_whose_answer_is_lost_starts_no_second_job(
 def test_a_retry_after_the_timeout_goes_on_with_the_job_that_still_runs(
     slow_sandbox: Sandbox, airflow: Airflow, job: Job, deferrable: bool, end_jobs: EndJobs
 ) -> None:
+    tries: list[int] = []
     with airflow.dag(default_args={"retries": 1}) as dag:
-        job.make(deferrable=deferrable, timeout=1)
+        job.make(
+            deferrable=deferrable,
+            timeout=1,
+            on_execute_callback=lambda context: tries.append(context["ti"].try_number),
+        )
 
     def second_try(id: str) -> None:
-        until(
-            lambda: rows(
-                "SELECT 1 FROM task_instance WHERE dag_id = ? AND try_number = 2 AND state = 'running'",
-                dag.dag_id,
-            )
-        )
+        def looks() -> int:
+            return int(slow_sandbox.counters()["polls"].get(id, 0))
+
+        until(lambda: 2 in tries)
+        before = looks()
+        until(lambda: looks() > before)
 
     end_jobs("finish", look=second_try)
     done = airflow.run(dag)
