@@ -308,12 +308,13 @@ def meanwhile() -> Iterator[Callable[[Callable[[], T]], Future[T]]]:
 @pytest.fixture
 def end_jobs(
     slow_sandbox: Sandbox, meanwhile: Callable[[Callable[[], list[Any]]], Future[list[Any]]]
-) -> Callable[..., Future[list[Any]]]:
+) -> Iterator[Callable[..., Future[list[Any]]]]:
     """
     End the slow sandbox's jobs, one action for each, as they come: ``end_jobs("fail", "finish")``.
 
     What ``look`` returns for a job's id while that job runs is in the result.
     """
+    arranged: list[Future[list[Any]]] = []
 
     def arrange(
         *actions: str, look: Callable[[str], Any] = lambda id: None, **more: Any
@@ -321,7 +322,7 @@ def end_jobs(
         def watch() -> list[Any]:
             seen: dict[str, Any] = {}
             for action in actions:
-                (id,) = until(lambda: [job["id"] for job in slow_sandbox.jobs() if job["id"] not in seen])
+                id, *_ = until(lambda: [job["id"] for job in slow_sandbox.jobs() if job["id"] not in seen])
                 seen[id] = None
                 try:
                     seen[id] = look(id)
@@ -329,9 +330,12 @@ def end_jobs(
                     slow_sandbox.job(id, action, **more)
             return list(seen.values())
 
-        return meanwhile(watch)
+        arranged.append(meanwhile(watch))
+        return arranged[-1]
 
-    return arrange
+    yield arrange
+    for watched in arranged:
+        watched.result()
 
 
 def until(what: Callable[[], T], seconds: float = 60) -> T:
