@@ -26,10 +26,14 @@ HAD_NO_EFFECT: dict[str, dict[str, Any]] = {
 def test_the_answer_to_a_submit_is_lost(
     new_site: Callable[..., Site], mode: str, losses: dict[str, dict[str, Any]]
 ) -> None:
-    site = new_site(job_seconds=8)
+    site = new_site(job_seconds=600)
     for kind, what in losses.items():
         site.spoil_submit(kind, **what)
     runs = {kind: site.run(kind, mode) for kind in KINDS}
+    for kind, run in runs.items():
+        job = site.wait_for_job(kind, run)
+        site.wait_for_looks(job, run)
+        site.sandbox.job(job, "finish")
 
     for kind, run in runs.items():
         value = run.wait_for_success(tries=1)
