@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 from cluster import DAGS, tail
-from processes import Part
+from processes import end_session
 from runs import Run
 from waiting import PATIENCE, wait_until
 
@@ -28,6 +29,7 @@ class InlineAirflow:
         self.home = home
         self._connections: dict[str, str] = {}
         self._runs: list[InlineRun] = []
+        self._runner: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Make the database that each run gets a copy of: SQLite has one writer at a time."""
@@ -39,10 +41,20 @@ class InlineAirflow:
             text=True,
         )
         assert done.returncode == 0, done.stdout
+        self._runner = subprocess.Popen(
+            [sys.executable, str(_RUNNER)],
+            env=self.environment(self.home),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
 
     def stop(self) -> None:
         for run in self._runs:
             run.give_up()
+        if self._runner is not None:
+            self._runner.communicate()
 
     def environment(self, home: Path) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
@@ -62,12 +74,20 @@ class InlineAirflow:
         """Start a DAG run."""
         home = self.home / f"run-{len(self._runs) + 1}"
         home.mkdir()
-        for name in (_DATABASE, "airflow.cfg"):
-            shutil.copy(self.home / name, home)
-        run = InlineRun(dag_id, home, conf, self.environment(home))
+        shutil.copy(self.home / _DATABASE, home)
+        run = InlineRun(self, dag_id, home, conf)
         self._runs.append(run)
         run.start()
         return run
+
+    def fork(self, asked: dict[str, Any]) -> psutil.Process:
+        """Start a process that runs what is asked for."""
+        assert self._runner is not None
+        assert self._runner.stdin is not None
+        assert self._runner.stdout is not None
+        self._runner.stdin.write(json.dumps(asked) + "\n")
+        self._runner.stdin.flush()
+        return psutil.Process(int(self._runner.stdout.readline()))
 
     def wait_until(self, condition: Any, what: str, seconds: float = PATIENCE) -> Any:
         return wait_until(condition, what, seconds)
@@ -76,19 +96,23 @@ class InlineAirflow:
 class InlineRun(Run):
     """A DAG run, and the process that runs it."""
 
-    def __init__(self, dag_id: str, home: Path, conf: dict[str, Any], environment: dict[str, str]) -> None:
+    def __init__(self, airflow: InlineAirflow, dag_id: str, home: Path, conf: dict[str, Any]) -> None:
         super().__init__(dag_id, home.name, home / "trace")
-        self._result, self._log = home / "result.json", home / "run.log"
-        asked = home / "asked.json"
-        asked.write_text(json.dumps({"dag_id": dag_id, "conf": {**conf, "trace": str(self._trace)}}))
-        arguments = [sys.executable, str(_RUNNER), str(asked), str(self._result)]
-        self._process = Part(arguments, environment, self._log)
+        self._airflow, self._result, self._log = airflow, home / "result.json", home / "run.log"
+        self._asked = {
+            "dag_id": dag_id,
+            "conf": {**conf, "trace": str(self._trace)},
+            "environment": airflow.environment(home),
+            "log": str(self._log),
+            "result": str(self._result),
+        }
+        self._process: psutil.Process | None = None
 
     def start(self) -> None:
-        self._process.start()
+        self._process = self._airflow.fork(self._asked)
 
     def state(self) -> str | None:
-        if self._process.is_alive:
+        if self._process is not None and self._process.is_running():
             return None
         assert self._result.exists(), f"{self} ended too early:\n{self.story()}"
         return str(self._told()["state"])
@@ -104,7 +128,8 @@ class InlineRun(Run):
         self.start()
 
     def give_up(self) -> None:
-        self._process.kill()
+        if self._process is not None and self._process.is_running():
+            end_session(self._process.pid)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""

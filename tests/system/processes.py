@@ -49,7 +49,7 @@ class Part:
         if process.poll() is None:
             # It stands still first, so that nobody is born while we count.
             process.send_signal(signal.SIGSTOP)
-        _kill_session(process.pid)
+        end_session(process.pid)
         process.wait()
 
     def ask_to_end(self) -> None:
@@ -79,7 +79,7 @@ def parent_of(pid: int) -> int:
     return int(psutil.Process(pid).ppid())
 
 
-def _kill_session(leader: int) -> None:
+def end_session(leader: int) -> None:
     """Kill every process of a session, whichever process group it has put itself into."""
     while members := [pid for pid in psutil.pids() if _session_of(pid) == leader]:
         for pid in members:
