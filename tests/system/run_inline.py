@@ -48,7 +48,7 @@ def run_and_exit(dags: DagBag, asked: dict[str, Any]) -> None:
         settings.configure_vars()
         settings.configure_orm()
         run(dags, asked)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (told, and the process ends)
         traceback.print_exc()
     finally:
         sys.stderr.flush()
