@@ -68,7 +68,8 @@ test-rest: $(A3)/.ready $(A2)/.ready $(CLIENTS)/.ready
 
 # These spend most of their time waiting for Airflow's own loops, so several run at once.
 airflow3/tests/integration: PARALLEL := -n 4
-airflow3/tests/system airflow2/tests/system: PARALLEL := -n 2 --dist worksteal
+airflow3/tests/system: PARALLEL := -n 3 --dist worksteal
+airflow2/tests/system: PARALLEL := -n 2 --dist worksteal
 
 airflow3/%: $(A3)/.ready
 	$(A3)/bin/python -m pytest -q $(PARALLEL) $*
