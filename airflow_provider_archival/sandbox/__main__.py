@@ -61,6 +61,18 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, bool]:
         help="which credentials are let in: the sandbox's own, any, or none needed",
     )
     parser.add_argument(
+        "--issues-per-task",
+        type=_count,
+        default=_DEFAULTS.issues_per_task,
+        help="how many issues one archive by JQL may match",
+    )
+    parser.add_argument(
+        "--over-limit",
+        choices=["refuse", "first"],
+        default=_DEFAULTS.over_limit,
+        help="what becomes of a JQL that matches more: a 400, or the first ones are archived",
+    )
+    parser.add_argument(
         "--stop-with-stdin", action="store_true", help="stop when the standard input is closed"
     )
     chosen = vars(parser.parse_args(arguments))

@@ -64,11 +64,15 @@ def archive(world: World, ids_or_keys: Iterable[str], user: User) -> Report:
     return Report(_archive(world, ids, user), refused)
 
 
-def archive_matching(world: World, condition: Sql, user: User) -> tuple[int, int]:
-    """Archive what matches; return how many were archived, subtasks included, and how many were not."""
+def archive_matching(world: World, condition: Sql, user: User, most: int) -> tuple[int, int]:
+    """
+    Archive what matches, up to so many issues.
+
+    Return how many were archived, subtasks included, and how many were not.
+    """
     with world.database.transaction():
         matched = count(world.database, condition)
-        sql = f"SELECT id FROM issues WHERE {_ARCHIVABLE} AND {condition.text}"  # noqa: S608 - values are bound
+        sql = f"SELECT id FROM issues WHERE {_ARCHIVABLE} AND {condition.text} LIMIT {most}"  # noqa: S608 - values are bound
         updated = _archive(world, [row[0] for row in world.database.rows(sql, condition.parameters)], user)
         left = count(world.database, condition) if updated < matched else 0
     return updated, left

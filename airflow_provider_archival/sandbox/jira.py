@@ -23,7 +23,7 @@ from airflow_provider_archival.sandbox.world import World
 __all__ = ["describe_issue", "expire_tokens", "matching", "routes", "seed", "wipe"]
 
 _API = "/rest/api/3"
-_MOST_KEYS, _MOST_MATCHES = 1000, 100_000
+_MOST_KEYS = 1000
 _ADMINS_ONLY = "Only admins can archive or unarchive issues. Access denied."
 _REASONS = {
     "issueIsSubtask": "Issue is subtask.",
@@ -92,7 +92,7 @@ async def archive_by_jql(world: World, request: Request, caller: Caller) -> Resp
     jql = _jql(await object_in(request))
     condition = _condition(jql, Reader(world.database, world.clock.now(), user))
     jira_tasks.check_none_is_running(world, jira_tasks.ARCHIVE)
-    _check_size(await run_in_threadpool(issues.count, world.database, condition))
+    _check_size(world, await run_in_threadpool(issues.count, world.database, condition))
     job = await run_in_threadpool(jira_tasks.submit, world, jira_tasks.ARCHIVE, lambda _: {"jql": jql}, user)
     return JSONResponse(f"{jira_tasks.site_of(world, request)}{_API}/task/{job.id}", 202)
 
@@ -150,7 +150,7 @@ def _archive_matching(world: World, job: Job) -> Outcome:
     """Do an archive task's work; the query means what it meant when it was sent."""
     user = USER_BY_ACCOUNT[job.submitted_by]
     condition = translate(job.payload["jql"], Reader(world.database, job.submitted, user))
-    updated, left = issues.archive_matching(world, condition, user)
+    updated, left = issues.archive_matching(world, condition, user, world.settings.issues_per_task)
     return Outcome(result={"numberOfIssuesUpdated": updated, "numberOfIssuesNotUpdated": left})
 
 
@@ -161,18 +161,16 @@ def _condition(jql: str, reader: Reader) -> Sql:
         raise refusal(400, str(error)) from None
 
 
-def _check_size(number: int) -> None:
+def _check_size(world: World, number: int) -> None:
     """
-    Refuse a query that matches too much.
+    Refuse a query that matches too much, or (as the settings have it) take it for its first issues.
 
-    Jira's reference doesn't say what it gets: here a 400, rather than the first 100,000 issues archived.
-    Nor does it say what one gets that matches nothing: here a task that archives nothing.
+    Jira's reference doesn't say what such a query gets. Nor does it say what one gets that matches nothing:
+    here a task that archives nothing.
     """
-    if number > _MOST_MATCHES:
-        raise refusal(
-            400,
-            f"The JQL query matches {number} issues, more than the limit of {_MOST_MATCHES}.",
-        )
+    most = world.settings.issues_per_task
+    if number > most and world.settings.over_limit == "refuse":
+        raise refusal(400, f"The JQL query matches {number} issues, more than the limit of {most}.")
 
 
 def _jql(body: dict[str, Any]) -> str:

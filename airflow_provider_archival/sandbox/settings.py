@@ -18,6 +18,9 @@ class Settings:
     :param state_file: the SQLite file that keeps the state; None keeps it in memory.
     :param auth: ``strict`` answers as the services do; ``any`` takes any credentials, but still wants some;
         ``off`` wants none.
+    :param issues_per_task: how many issues one archive by JQL may match.
+    :param over_limit: what a JQL gets that matches more, which Jira's reference leaves open: ``refuse``
+        answers 400, ``first`` archives the first ones.
     """
 
     port: int = 0
@@ -26,3 +29,5 @@ class Settings:
     job_seconds: float = 3.0
     state_file: str | None = None
     auth: Literal["strict", "any", "off"] = "strict"
+    issues_per_task: int = 100_000
+    over_limit: Literal["refuse", "first"] = "refuse"

@@ -272,6 +272,21 @@ class TestArchiveByJql:
         id = jira.started("created <= now() and project != HR")
         assert jira.task(id).json()["result"]["numberOfIssuesUpdated"] > 80_000
 
+    @pytest.mark.parametrize("over_limit", ["refuse", "first"])
+    def test_what_more_issues_than_one_task_takes_get_is_a_setting(
+        self, archival_sandbox_factory: SandboxFactory, over_limit: str
+    ) -> None:
+        settings = {"issues_per_task": 50, "over_limit": over_limit}
+        jira = Jira(archival_sandbox_factory(issues=1000, job_seconds=0, **settings))
+        jql = "project = FIN and issuetype in standardIssueTypes()"
+        matched = jira.count(jql).json()["count"]
+        assert matched > 50
+        if over_limit == "refuse":
+            assert refused(jira.archive_by_jql(jql))[0] == 400
+            return
+        assert jira.task(jira.started(jql)).json()["result"]["numberOfIssuesNotUpdated"] == matched - 50
+        assert jira.count(jql).json()["count"] == matched - 50
+
     def test_one_task_at_a_time(self, jira: Jira) -> None:
         id = jira.started()
         again = refused(jira.archive_by_jql("project = WEB"))
