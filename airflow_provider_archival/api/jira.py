@@ -22,6 +22,9 @@ from airflow_provider_archival.api.http import (
 MAX_KEYS_PER_REQUEST = 1000
 """How many issues one archive or unarchive request takes; Jira answers 412 to more."""
 
+MAX_ISSUES_PER_TASK = 100_000
+"""How many issues one archive by JQL takes."""
+
 NOTHING_VALID = "noValidIssue"
 """The reason in a report for issues that Jira refused together, telling no single one's reason."""
 

@@ -22,6 +22,7 @@ from airflow_provider_archival.triggers.jira import JiraTaskTrigger
 if TYPE_CHECKING:
     from airflow_provider_archival.hooks.jira import JiraCloudHook
 
+DEFAULT_CONN_ID = "jira_cloud_default"
 # A Date header counts whole seconds.
 _CLOCK_STEP = 2.0
 _FAILURES: dict[str, type[JobError]] = {

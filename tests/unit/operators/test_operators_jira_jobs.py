@@ -93,7 +93,13 @@ def test_a_jql_that_matches_nothing_starts_nothing(
     archival_sandbox: Sandbox, connections: Connections, context: Any
 ) -> None:
     result = by_jql("key = DEMO-4 AND key = DEMO-5").execute(context)
-    assert result == {"jql": "key = DEMO-4 AND key = DEMO-5", "matched": 0, "tasks": []}
+    assert result == {
+        "jql": "key = DEMO-4 AND key = DEMO-5",
+        "matched": 0,
+        "left": 0,
+        "windows": [],
+        "tasks": [],
+    }
     assert archival_sandbox.jobs() == []
 
 
@@ -155,7 +161,8 @@ def test_a_dry_run_stops_after_the_count(
     archival_sandbox: Sandbox, connections: Connections, context: Any, logged: list[str], dry_run: Any
 ) -> None:
     result = by_jql(dry_run=dry_run).execute(context)
-    assert result == {"jql": "key = DEMO-4", "matched": 1, "tasks": []}
+    whole = {"after": None, "before": None, "matched": 1, "task_ids": []}
+    assert result == {"jql": "key = DEMO-4", "matched": 1, "left": None, "windows": [whole], "tasks": []}
     assert [request["path"].rpartition("/")[2] for request in archival_sandbox.requests()] == [
         "approximate-count"
     ]

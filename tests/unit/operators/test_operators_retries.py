@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tries import Killed, Tries
 
 from airflow_provider_archival.exceptions import JiraTaskFailed, JobGone, JobTimeout, ServiceFault
 from airflow_provider_archival.operators.jira import (
@@ -17,76 +18,13 @@ from airflow_provider_archival.operators.toloka import TolokaArchivePoolOperator
 from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY, PROJECTS_WITH_CLOSED_POOLS
 
 if TYPE_CHECKING:
-    from conftest import Connections, Deferrals, Pauses, TaskInstance
-
     from airflow_provider_archival.sandbox.client import Sandbox
+    from tests.unit.conftest import Connections, Pauses
 
 pytestmark = pytest.mark.usefixtures("connections", "pauses")
 
 JQL, EXPORT, PROJECT = "project = DEMO", "/rest/api/3/issues/archive/export", "/api/v1/projects/*/archive"
 ARCHIVE = "/rest/api/3/issue/archive"
-
-
-class Store:
-    """A task's state store: plain data that outlives a try, as in Airflow 3.3."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, str] = {}
-        self.history: list[dict[str, Any]] = []
-
-    def get(self, key: str) -> Any:
-        return json.loads(self.kept[key]) if key in self.kept else None
-
-    def set(self, key: str, value: Any) -> None:
-        self.kept[key] = json.dumps(value)
-        self.history.append(json.loads(self.kept[key]))
-
-    def delete(self, key: str) -> None:
-        self.kept.pop(key, None)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of the try goes on."""
-
-
-@pytest.fixture
-def store() -> Store:
-    return Store()
-
-
-@pytest.fixture(params=[False, True], ids=["waiting", "deferrable"])
-def deferrable(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
-
-
-class Tries:
-    """Runs the tries of one task: each a new operator, with the same store."""
-
-    def __init__(self, ti: TaskInstance, store: Store | None, deferrals: Deferrals, deferrable: bool) -> None:
-        self._ti, self.store, self._deferrals, self._deferrable = ti, store, deferrals, deferrable
-        self._number = 0
-
-    def run(self, operator: type[Any], **parameters: Any) -> Any:
-        self._number += 1
-        self._ti.try_number = self._number
-        context: dict[str, Any] = {"ti": self._ti}
-        if self.store is not None:
-            context["task_state_store"] = self.store
-        task = operator(
-            task_id="task",
-            **{"deferrable": self._deferrable, "poll_interval": 5, "timeout": 600, **parameters},
-        )
-        return self._deferrals.run(task, context)
-
-
-@pytest.fixture
-def tries(ti: TaskInstance, store: Store, deferrals: Deferrals, deferrable: bool) -> Tries:
-    return Tries(ti, store, deferrals, deferrable)
-
-
-@pytest.fixture
-def tries_without_store(ti: TaskInstance, deferrals: Deferrals, deferrable: bool) -> Tries:
-    return Tries(ti, None, deferrals, deferrable)
 
 
 def archive(**more: Any) -> dict[str, Any]:

@@ -1,0 +1,119 @@
+"""Cuts what a JQL matches into pieces by the time of creation, so that each fits into one task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+_FORMAT = "%Y-%m-%d %H:%M"
+_MINUTE = timedelta(minutes=1)
+# No issue is older, whatever it was imported from; the window before it is open all the same.
+_EARLIEST = datetime(1970, 1, 1)
+# What is quoted or escaped is no ORDER BY.
+_ORDER_BY = re.compile(
+    r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.)|(?<![\w.-])order\s+by(?![\w.-])""",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    A half-open span of creation times: ``after`` belongs to it, ``before`` does not; None is open.
+
+    Both are minutes in the time zone of Jira's caller, which needn't be known: the predicates of neighbours
+    complement each other whatever the zone, so no issue falls between them.
+    """
+
+    after: str | None = None
+    before: str | None = None
+
+    @property
+    def is_all(self) -> bool:
+        return self.after is None and self.before is None
+
+    def __str__(self) -> str:
+        if self.is_all:
+            return "all"
+        ends = (f"from {self.after}" if self.after else "", f"before {self.before}" if self.before else "")
+        return "created " + " ".join(end for end in ends if end)
+
+    def restrict(self, jql: str) -> str:
+        """Return a JQL for what both ``jql`` and this window match; ``jql`` itself for the window of all."""
+        if self.is_all:
+            return jql
+        terms = [f"({without_order_by(jql)})"]
+        if self.after:
+            terms.append(f'created >= "{self.after}"')
+        if self.before:
+            terms.append(f'created < "{self.before}"')
+        return " AND ".join(terms)
+
+    def halves(self, now: datetime) -> tuple[Window, Window] | None:
+        """
+        Return two windows that together are this one; None when it is a minute, which can't be cut.
+
+        :param now: the time now, in any zone: the open end is taken to lie two days later
+        """
+        begin = _time(self.after) or _EARLIEST
+        end = _time(self.before) or _minute_of(now) + timedelta(days=2)
+        minutes = (end - begin) // _MINUTE // 2
+        if minutes < 1:
+            return None
+        middle = (begin + minutes * _MINUTE).strftime(_FORMAT)
+        return Window(self.after, middle), Window(middle, self.before)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A window, and about how many issues it holds."""
+
+    window: Window
+    matched: int
+
+
+def cut(part: Part, most: int, count: Callable[[Window], int], now: datetime) -> list[Part]:
+    """
+    Cut a part into parts of at most ``most`` issues each, in order, which together are the whole.
+
+    A minute with more can't be cut; it is returned as it is. Neighbours that fit into one are one.
+
+    :param count: counts the issues in a window
+    :param now: see :meth:`Window.halves`
+    """
+    found: list[Part] = []
+    waiting = [part]
+    while waiting:
+        part = waiting.pop()
+        halves = part.window.halves(now) if part.matched > most else None
+        if halves is None:
+            if found and found[-1].matched + part.matched <= most:
+                part = Part(
+                    Window(found[-1].window.after, part.window.before), found.pop().matched + part.matched
+                )
+            found.append(part)
+            continue
+        earlier, later = halves
+        matched = count(earlier)
+        waiting.append(Part(later, count(later) if matched else part.matched))
+        waiting.append(Part(earlier, matched))
+    return found
+
+
+def without_order_by(jql: str) -> str:
+    """Return a JQL without its ``ORDER BY``, which no parentheses may hold."""
+    for found in _ORDER_BY.finditer(jql):
+        if found[1] is None:
+            return jql[: found.start()].rstrip()
+    return jql
+
+
+def _minute_of(now: datetime) -> datetime:
+    # Made anew: it may be of a subclass whose arithmetic is another one.
+    return datetime(now.year, now.month, now.day, now.hour, now.minute)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.strptime(text, _FORMAT) if text else None
