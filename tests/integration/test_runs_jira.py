@@ -184,9 +184,10 @@ def test_archiving_by_jql_counts_archives_and_returns_jiras_task(
     )
     assert done.states() == {"job": "success"}
     value, (job,) = done.xcom("job"), sandbox.jobs()
-    assert set(value) == {"jql", "matched", "tasks"}
-    assert (value["jql"], value["matched"]) == ("project = DEMO", 5)
+    assert set(value) == {"jql", "matched", "left", "windows", "tasks"}
+    assert (value["jql"], value["matched"], value["left"]) == ("project = DEMO", 5, 0)
     (found,) = value["tasks"]
+    assert value["windows"] == [{"after": None, "before": None, "matched": 5, "task_ids": [found["task_id"]]}]
     assert set(found) == TASK_KEYS
     assert found["task_id"] == job["id"] == done.xcom("job", "jira_task_id")
     assert (found["status"], found["progress"]) == ("COMPLETE", 100)
@@ -202,7 +203,7 @@ def test_a_jql_that_matches_nothing_starts_no_task(sandbox: Sandbox, run: RunIt,
     jql = "project = DEMO AND updated < -20y"
     done = run(lambda: JiraArchiveIssuesByJqlOperator(task_id="job", jql=jql, deferrable=deferrable))
     assert done.states() == {"job": "success"}
-    assert done.xcom("job") == {"jql": jql, "matched": 0, "tasks": []}
+    assert done.xcom("job") == {"jql": jql, "matched": 0, "left": 0, "windows": [], "tasks": []}
     assert sandbox.jobs() == []
 
 
@@ -213,7 +214,14 @@ def test_a_dry_run_counts_and_archives_nothing(sandbox: Sandbox, run: RunIt, def
         )
     )
     assert done.states() == {"job": "success"}
-    assert done.xcom("job") == {"jql": "project = DEMO", "matched": 5, "tasks": []}
+    whole = {"after": None, "before": None, "matched": 5, "task_ids": []}
+    assert done.xcom("job") == {
+        "jql": "project = DEMO",
+        "matched": 5,
+        "left": None,
+        "windows": [whole],
+        "tasks": [],
+    }
     assert sandbox.jobs() == []
 
 
@@ -232,6 +240,25 @@ def test_the_guard_stops_what_matches_more_before_anything_is_archived(
         assert done.error.startswith("TooManyIssues: About 5 issues match")
         assert f"max_issues is {most}" in done.error
         assert sandbox.jobs() == []
+
+
+def test_more_than_one_task_takes_goes_window_by_window(
+    sandbox: Sandbox, run: RunIt, deferrable: bool
+) -> None:
+    jql = "project = WEB AND issuetype in standardIssueTypes() ORDER BY key"
+    matched = sandbox.count(jql, archived=False)
+    done = run(
+        lambda: JiraArchiveIssuesByJqlOperator(
+            task_id="job", jql=jql, issues_per_task=100, deferrable=deferrable, poll_interval=0.1
+        )
+    )
+    assert done.states() == {"job": "success"}
+    value = done.xcom("job")
+    assert (value["matched"], value["left"]) == (matched, 0)
+    assert [task["task_id"] for task in value["tasks"]] == [job["id"] for job in sandbox.jobs()]
+    assert len(value["tasks"]) == len(value["windows"]) > matched / 100 > 1
+    assert sandbox.counters()["jobs_overlapped"] == {"archive": 1}
+    assert sandbox.count(jql, archived=False) == 0
 
 
 # --- export ---
