@@ -27,6 +27,8 @@ MAX_ISSUES_PER_TASK = 100_000
 
 NOTHING_VALID = "noValidIssue"
 """The reason in a report for issues that Jira refused together, telling no single one's reason."""
+PRECONDITION_FAILED = "preconditionFailed"
+"""The reason in a report for issues whose request Jira refused with a 412."""
 
 _ISSUE = re.compile(r"[0-9]+|[A-Za-z][A-Za-z0-9_]*-[0-9]+")
 _GOOD, _BAD = frozenset({"COMPLETE"}), frozenset({"FAILED", "CANCELLED", "DEAD"})
@@ -193,7 +195,8 @@ def archive_issues(issue_ids_or_keys: Sequence[str]) -> Request[ArchiveReport]:
     """
     Archive up to :data:`MAX_KEYS_PER_REQUEST` issues at once; a repeat finds them archived already.
 
-    A 400 is Jira's answer when none of them could be archived: it is a report too.
+    A 400 is Jira's answer when none of them could be archived, a 412 when it can't take the request: these
+    are reports too.
     """
     return _by_key("/rest/api/3/issue/archive", issue_ids_or_keys)
 
@@ -298,21 +301,22 @@ def _by_key(path: str, issue_ids_or_keys: Sequence[str]) -> Request[ArchiveRepor
         path,
         lambda response: _report(response, asked),
         json={"issueIdsOrKeys": list(asked)},
-        answers=frozenset({400}),
+        answers=frozenset({400, 412}),
     )
 
 
 def _report(response: Response, asked: tuple[str, ...]) -> ArchiveReport:
-    """Read the report; a 400, where nothing could be done, is one too, whatever shape it has."""
+    """Read the report; a 400 or 412, where nothing could be done, is one too, whatever shape it has."""
     try:
         said = response.json()
     except ValueError:
-        if response.status != 400:
+        if response.status == 200:
             raise
         said = None
-    if response.status == 400 and not (isinstance(said, dict) and "numberOfIssuesUpdated" in said):
+    if response.status != 200 and not (isinstance(said, dict) and "numberOfIssuesUpdated" in said):
         message = " ".join(messages_of(response)) or "Jira gave no reason"
-        return ArchiveReport(0, {NOTHING_VALID: ArchiveError(len(asked), message, asked)})
+        reason = PRECONDITION_FAILED if response.status == 412 else NOTHING_VALID
+        return ArchiveReport(0, {reason: ArchiveError(len(asked), message, asked)})
     errors = {
         reason: ArchiveError(
             int(error.get("count") or len(error.get("issueIdsOrKeys") or ())),

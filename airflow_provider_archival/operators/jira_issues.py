@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -10,8 +11,10 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_archival.api import jira
 from airflow_provider_archival.api.jira import ArchiveReport
 from airflow_provider_archival.exceptions import BadInput, JiraPartialError
+from airflow_provider_archival.operators.chunks import Chunks
 from airflow_provider_archival.operators.jira_tasks import DEFAULT_CONN_ID
 from airflow_provider_archival.operators.parsing import names_of
+from airflow_provider_archival.operators.progress import store_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 _REASONS = {
     jira.NOTHING_VALID: "Jira does not tell which it is: a subtask (archive the parent), in an unlicensed"
     " or an archived project (leave it out), or not found (check the key)",
+    jira.PRECONDITION_FAILED: "Jira could not take this request: clear this task to ask again",
     "issueIsSubtask": "a subtask goes with its parent: archive the parent",
     "issuesInArchivedProjects": "their whole project is archived: leave them out, or restore the project",
     "issuesInUnlicensedProjects": "their project's product has no licence (any more): leave them out",
@@ -41,20 +45,26 @@ class _IssuesByKeyOperator(BaseOperator):
         issue_ids_or_keys: Any,
         jira_conn_id: str = DEFAULT_CONN_ID,
         fail_on_partial_error: bool = True,
+        max_concurrent_requests: int = 1,
+        durable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.issue_ids_or_keys = issue_ids_or_keys
         self.jira_conn_id = jira_conn_id
         self.fail_on_partial_error = fail_on_partial_error
+        if isinstance(max_concurrent_requests, bool) or not isinstance(max_concurrent_requests, int):
+            raise ValueError(f"max_concurrent_requests must be a number; got {max_concurrent_requests!r}")
+        if max_concurrent_requests < 1:
+            raise ValueError(f"max_concurrent_requests must be 1 or more; got {max_concurrent_requests}")
+        self.max_concurrent_requests = max_concurrent_requests
+        self.durable = durable
 
     def send(self, hook: JiraCloudHook, issue_ids_or_keys: list[str]) -> ArchiveReport:
         """Ask Jira."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_archival.hooks.jira import JiraCloudHook
-
         wanted = names_of(self.issue_ids_or_keys, "issue_ids_or_keys")
         try:
             wanted = jira.issue_ids_or_keys_of(wanted)
@@ -63,17 +73,58 @@ class _IssuesByKeyOperator(BaseOperator):
         if not wanted:
             self.log.info("No issues were given: nothing to do")
             return self._result(wanted, ArchiveReport())
-        hook = JiraCloudHook(self.jira_conn_id)
-        try:
-            report = self.send(hook, wanted)
-        finally:
-            hook.close()
+        chunks = Chunks(store_of(context, self.durable), wanted, jira.MAX_KEYS_PER_REQUEST)
+        if chunks.done:
+            self.log.info("%d of %d requests were done by an earlier try", len(chunks.done), chunks.number)
+        self._ask_for(chunks)
+        report = chunks.report()
         result = self._result(wanted, report)
         self._tell(result, report)
+        # Also after errors: whoever mends them at Jira and clears the task means all of it.
+        chunks.forget()
         if report.errors and self.fail_on_partial_error:
             context["ti"].xcom_push(key="report", value=result)
             raise JiraPartialError(self._message(result, report), result)
         return result
+
+    def _ask_for(self, chunks: Chunks) -> None:
+        """Ask for all chunks that are not done; what was done when one fails is kept."""
+        from airflow_provider_archival.hooks.jira import JiraCloudHook
+
+        hook = JiraCloudHook(self.jira_conn_id)
+        try:
+            left = chunks.left()
+            # The first goes alone: it finds out whether the connection is good for anything.
+            for number in left if self.max_concurrent_requests == 1 else left[:1]:
+                self._keep(chunks, number, self.send(hook, chunks.keys(number)))
+            if left := chunks.left():
+                self._ask_at_once(hook, chunks, left)
+        finally:
+            hook.close()
+
+    def _ask_at_once(self, hook: JiraCloudHook, chunks: Chunks, numbers: list[int]) -> None:
+        threads = ThreadPoolExecutor(self.max_concurrent_requests)
+        asked = {threads.submit(self.send, hook, chunks.keys(number)): number for number in numbers}
+        failures: list[BaseException] = []
+        try:
+            for future in as_completed(asked):
+                if future.cancelled():
+                    continue
+                if error := future.exception():
+                    failures.append(error)
+                    threads.shutdown(wait=False, cancel_futures=True)
+                else:
+                    self._keep(chunks, asked[future], future.result())
+        finally:
+            threads.shutdown(cancel_futures=True)
+        if failures:
+            raise failures[0]
+
+    def _keep(self, chunks: Chunks, number: int, report: ArchiveReport) -> None:
+        chunks.keep(number, report)
+        done = len(chunks.done)
+        if chunks.number > 1 and done * 10 // chunks.number > (done - 1) * 10 // chunks.number:
+            self.log.info("%d of %d requests are done", done, chunks.number)
 
     def _result(self, wanted: list[str], report: ArchiveReport) -> dict[str, Any]:
         return {
@@ -101,7 +152,9 @@ class JiraArchiveIssuesOperator(_IssuesByKeyOperator):
     """
     Archive Jira issues by id or key, at once; there is no job to wait for.
 
-    A retry asks for all of them again, which changes nothing for those that are archived already.
+    Jira takes 1000 in a request: more are several requests, and one report. A retry goes on after the
+    last request that was answered, where Airflow can remember that (3.3 and later), and its report covers all
+    tries; elsewhere it asks for all of them again, which changes nothing for those that are archived already.
 
     XCom: ``{"requested": n, "archived": n, "errors": {reason: {"count", "message", "issue_ids_or_keys"}}}``.
     ``archived`` counts subtasks too, which go with their parents. The same is under ``report`` when the
@@ -115,6 +168,8 @@ class JiraArchiveIssuesOperator(_IssuesByKeyOperator):
     :param jira_conn_id: the Airflow connection
     :param fail_on_partial_error: fail the task (and don't retry it) when any issue was not archived;
         otherwise return the report, even when nothing could be archived
+    :param max_concurrent_requests: how many requests may be under way at the same time
+    :param durable: go on in a retry where an earlier try stopped; False always asks for all
     :raises BadInput: something in the list is neither an id nor a key; nothing was sent
     :raises JiraPartialError: some issues were not archived
     :raises ServiceRefusal: no login, no admin, not a Premium plan; not retried

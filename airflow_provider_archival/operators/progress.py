@@ -100,7 +100,7 @@ class Memory:
     """
 
     def __init__(self, context: Context, durable: bool) -> None:
-        self._store: Any = context.get("task_state_store") if durable else None
+        self._store = store_of(context, durable)
 
     @property
     def exists(self) -> bool:
@@ -120,6 +120,11 @@ class Memory:
         """Let the next run begin anew."""
         if self._store is not None:
             self._store.delete(STORE_KEY)
+
+
+def store_of(context: Context, durable: bool) -> Any:
+    """Return the task's state store, which outlives a try; None where there is none, or it is not wanted."""
+    return context.get("task_state_store") if durable else None
 
 
 def began_before(context: Context) -> float | None:
