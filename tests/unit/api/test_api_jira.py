@@ -204,11 +204,6 @@ def test_a_400_of_any_shape_is_a_report_about_all_that_was_asked_for(body: bytes
     [
         (401, http.NotAuthenticated, "User is not logged in."),
         (403, http.Forbidden, "Only admins can archive or unarchive issues. Access denied."),
-        (
-            412,
-            http.Busy,
-            "The number of issues to archive or unarchive exceeds the hard limit of 1000.",
-        ),
     ],
 )
 def test_the_references_errors_of_archiving_are_no_reports(
@@ -216,6 +211,12 @@ def test_the_references_errors_of_archiving_are_no_reports(
 ) -> None:
     with pytest.raises(kind, match=message):
         read(jira.archive_issues(["A-1"]), {"errorMessages": [message], "errors": {}}, status)
+
+
+def test_a_412_is_a_report_of_its_own_reason() -> None:
+    message = "The number of issues to archive or unarchive exceeds the hard limit of 1000."
+    report = read(jira.archive_issues(["A-1", "A-2"]), {"errorMessages": [message], "errors": {}}, 412)
+    assert report == ArchiveReport(0, {jira.PRECONDITION_FAILED: ArchiveError(2, message, ("A-1", "A-2"))})
 
 
 @pytest.mark.parametrize(
