@@ -105,6 +105,14 @@ class FileNotAvailable(AirflowFailException, JobError):
     """An export ended well, but Jira does not tell where its file lies, so it can't be saved."""
 
 
+class FileTooLarge(AirflowFailException):
+    """A file is larger than ``max_file_bytes`` allows; nothing was saved."""
+
+
+class FilesDiffer(AirflowFailException):
+    """The files of several exports can't be one: their columns are not the same; nothing was saved."""
+
+
 class TooManyIssues(AirflowFailException):
     """A JQL matches more issues than ``max_issues`` allows; nothing was archived."""
 

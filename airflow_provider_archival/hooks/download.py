@@ -8,7 +8,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from airflow_provider_archival.exceptions import ServiceFault
+from airflow_provider_archival.exceptions import FileTooLarge, ServiceFault
 from airflow_provider_archival.hooks.base import ATTEMPTS, ServiceHook
 
 
@@ -45,7 +45,24 @@ class _RowCounter:
         return max(self._ends + (self._last != b"\n") - 1, 0)
 
 
-def download(hook: ServiceHook, url: str, destination: str, name: str) -> Saved:
+def target_of(destination: str, name: str, conn_id: str | None = None) -> Any:
+    """Return the path of a file, and see to it that its folder exists; see :func:`download`."""
+    target = ObjectStoragePath(destination, conn_id=conn_id)
+    if not destination.endswith(".csv"):
+        target = target / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def download(
+    hook: ServiceHook,
+    url: str,
+    destination: str,
+    name: str,
+    *,
+    conn_id: str | None = None,
+    max_bytes: int | None = None,
+) -> Saved:
     """
     Save the CSV at ``url``; passing faults and cut downloads are tried again from the start.
 
@@ -53,11 +70,11 @@ def download(hook: ServiceHook, url: str, destination: str, name: str) -> Saved:
     :param url: where it lies
     :param destination: a folder, or a path that ends in ``.csv``: local, or any object storage URL
     :param name: the file's name in a folder
+    :param conn_id: the connection of the object storage
+    :param max_bytes: how large the file may be; None for no limit
+    :raises FileTooLarge: it is larger; nothing is saved
     """
-    target = ObjectStoragePath(destination)
-    if not destination.endswith(".csv"):
-        target = target / name
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = target_of(destination, name, conn_id)
     part = target.parent / f"{target.name}.part"
     retrying = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
@@ -66,7 +83,7 @@ def download(hook: ServiceHook, url: str, destination: str, name: str) -> Saved:
         reraise=True,
     )
     try:
-        counter: _RowCounter = retrying(_fetch, hook, url, part)
+        counter: _RowCounter = retrying(_fetch, hook, url, part, max_bytes)
         part.replace(target)
     finally:
         if part.exists():
@@ -74,12 +91,17 @@ def download(hook: ServiceHook, url: str, destination: str, name: str) -> Saved:
     return Saved(str(target), counter.rows, counter.bytes)
 
 
-def _fetch(hook: ServiceHook, url: str, part: Any) -> _RowCounter:
+def _fetch(hook: ServiceHook, url: str, part: Any, max_bytes: int | None) -> _RowCounter:
     counter = _RowCounter()
     with part.open("wb") as file:
 
         def take(piece: bytes) -> None:
             counter.take(piece)
+            if max_bytes is not None and counter.bytes > max_bytes:
+                raise FileTooLarge(
+                    f"The file at {url} is larger than max_file_bytes ({max_bytes}): nothing was saved."
+                    " Narrow the filter, split the export (split_by), or allow more."
+                )
             file.write(piece)
 
         hook.fetch(url, take)

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pendulum
 
+from airflow_provider_archival.api.date_ranges import PERIODS, DateRange
+from airflow_provider_archival.api.http import BadRequest
 from airflow_provider_archival.api.jira import ExportFilter, JiraTask
-from airflow_provider_archival.exceptions import BadInput, FileNotAvailable
+from airflow_provider_archival.exceptions import BadInput, FileNotAvailable, ServiceRefusal
 from airflow_provider_archival.operators.jira_tasks import DEFAULT_CONN_ID, JiraTaskOperator
-from airflow_provider_archival.operators.parsing import date_of, names_of
+from airflow_provider_archival.operators.parsing import date_of, flag_of, names_of
 from airflow_provider_archival.operators.progress import Progress, Submission
 
 FIRST_ARCHIVED_AFTER = pendulum.date(2002, 1, 1)
 """Where a range of dates has no beginning it begins here, before there was any Jira."""
 
+# Jira's words for too many issues are not documented.
+_TOO_MANY = re.compile(r"too many|limit|exceed|maximum|more than|1,?000,?000", re.IGNORECASE)
+
 
 class JiraExportArchivedIssuesOperator(JiraTaskOperator):
     """
-    Export archived Jira issues to a CSV, up to 1,000,000.
+    Export archived Jira issues to a CSV, or to several where one can't hold them (1,000,000 issues).
+
+    Several exports run one after the other, each of a part of the range of dates in which the issues were
+    archived (``split_by``, and halves of what Jira says is too much). The parts overlap by a day, since it is
+    not documented whether the ends of a range belong to it; ``merge`` drops the issues that come twice.
 
     Jira also sends the connection's account an e-mail for each export. While Jira's task runs its id is in
     XCom under ``jira_task_id``.
@@ -29,7 +41,8 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
 
     XCom: ``{"tasks": [{"task_id", "status", "file_url", …}], "files": [{"task_id", "file_url", "path",
     "rows", "bytes"}]}``. A file is listed where Jira tells its URL; ``path``, ``rows`` and ``bytes``
-    are None without ``destination``.
+    are None without ``destination``. Files that were merged are one, with neither ``task_id`` nor
+    ``file_url``.
 
     .. seealso:: https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issues/#api-rest-api-3-issues-archive-export-put
 
@@ -41,17 +54,22 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
     :param issue_types: issue type ids; None for all
     :param reporters: account ids; None for all
     :param destination: where to put the CSV: a folder, or a path that ends in ``.csv``, as a local path or
-        any Airflow object storage URL (``s3://conn_id@bucket/path``); None leaves it at Jira
+        any Airflow object storage URL (``s3://conn_id@bucket/path``); None leaves it at Jira. In a folder
+        each export is a file, named after its task.
+    :param destination_conn_id: the connection of the object storage, if the URL does not name it
+    :param split_by: ``day``, ``month`` or ``year``: an export for each; needs ``archived_after``
+    :param merge: make one CSV of all exports, each issue once; needs ``destination``
+    :param max_file_bytes: how large a file at Jira may be that is saved; None for no limit
     :param jira_conn_id: the Airflow connection
     :param wait_for_completion: see :class:`~airflow_provider_archival.operators.base.RemoteJobOperator`, as
         for ``deferrable``, ``poll_interval`` and ``timeout`` (seconds), ``cancel_on_kill``,
         ``cancel_on_timeout``
-    :raises BadInput: a date or list can't be read, the range is empty, or ``destination`` is given without
-        waiting
+    :raises BadInput: a date or list can't be read, the range is empty, or parameters don't go together
     :raises ServiceRefusal: Jira finds fault with the filter or the caller; not retried
     :raises ServiceFault: Jira is down, or runs another export; retried
     :raises JiraTaskFailed, JiraTaskCancelled, JiraTaskDead: how the task ended; retried
     :raises JobTimeout: ``timeout`` passed; the Jira task goes on unless ``cancel_on_timeout``
+    :raises FileTooLarge, FilesDiffer: a file is above ``max_file_bytes``, or can't be merged; not retried
     :raises FileNotAvailable: there is a ``destination``, but Jira tells no URL; not retried
     """
 
@@ -63,6 +81,9 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         "issue_types",
         "reporters",
         "destination",
+        "destination_conn_id",
+        "split_by",
+        "merge",
         "jira_conn_id",
     )
 
@@ -76,6 +97,10 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         issue_types: Any = None,
         reporters: Any = None,
         destination: str | None = None,
+        destination_conn_id: str | None = None,
+        split_by: str | None = None,
+        merge: bool = False,
+        max_file_bytes: int | None = None,
         jira_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
@@ -87,30 +112,37 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         self.issue_types = issue_types
         self.reporters = reporters
         self.destination = destination
+        self.destination_conn_id = destination_conn_id
+        self.split_by = split_by
+        self.merge = merge
+        self.max_file_bytes = max_file_bytes
         self.jira_conn_id = jira_conn_id
 
     def asked(self) -> dict[str, Any]:
-        names = self.template_fields
-        return {
-            name: str(getattr(self, name)) for name in names if name not in ("destination", "jira_conn_id")
-        }
+        others = ("destination", "destination_conn_id", "merge", "jira_conn_id")
+        return {name: str(getattr(self, name)) for name in self.template_fields if name not in others}
 
     def submit_next(self, progress: Progress[JiraTask]) -> Iterator[Submission[JiraTask]]:
-        if progress.handled:
-            return
-        if self.destination and not self.wait_for_completion:
-            raise BadInput(
-                "destination needs wait_for_completion=True: there is no file before the export ends"
-            )
-        export_filter = self.export_filter()
-        self.log.info("Exporting archived issues: %s", export_filter.to_json() or "all")
+        notes = progress.notes
+        if "ranges" not in notes:
+            notes["ranges"] = [_noted(one) for one in self._ranges()]
+        self._assign(progress)
+        left = [one for one in notes["ranges"] if one["task_id"] is None]
+        if left:
+            after, before = left[0]["after"], left[0]["before"]
+            export_filter = replace(self.export_filter(), archived_after=after, archived_before=before)
+            self.log.info("Exporting archived issues: %s", export_filter.to_json() or "all")
+            yield Submission(lambda: self._send(export_filter, left[0], notes))
 
-        def send() -> JiraTask:
-            task = self.hook.export_archived_issues(export_filter)
-            progress.notes["file_url"] = task.file_url
-            return task
+    def take_up(self, progress: Progress[JiraTask], *, lost: bool) -> None:
+        known = {task.id for task in progress.jobs}
+        for one in progress.notes.get("ranges", ()):
+            if one["task_id"] not in known:
+                one["task_id"] = None
 
-        yield Submission(send)
+    def must_wait_for(self, job: JiraTask) -> bool:
+        left = self._progress.notes["ranges"] if self._progress else ()
+        return self.wait_for_completion or sum(one["task_id"] is None for one in left) > 1
 
     def submitted_again(self, job: JiraTask) -> None:
         self.log.warning(
@@ -125,7 +157,7 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         before = date_of(self.archived_before, "archived_before")
         if after or before:
             after = after or FIRST_ARCHIVED_AFTER
-            before = before or pendulum.now("UTC").add(days=1).date()
+            before = before or _tomorrow()
             if after > before:
                 raise BadInput(f"archived_after ({after}) is later than archived_before ({before})")
         return ExportFilter(
@@ -138,14 +170,105 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         )
 
     def result(self, progress: Progress[JiraTask]) -> dict[str, Any]:
-        files = []
+        found = []
         for task in progress.jobs:
-            url = task.file_url or progress.notes.get("file_url")
+            url = task.file_url or progress.notes.get("file_urls", {}).get(task.id)
             if url and task.succeeded:
-                files.append(self._file(task, url))
+                found.append((task, url))
             elif task.succeeded:
                 self._tell_of_no_file(task)
+        one_file = self.destination and (self._merges() or self.destination.endswith(".csv"))
+        files = self._merged(found) if one_file and len(found) > 1 else [self._file(*one) for one in found]
         return {"tasks": [task.to_dict() for task in progress.jobs], "files": files}
+
+    # --- several exports ---
+
+    def _ranges(self) -> list[DateRange | None]:
+        """Check the parameters, and return the range of each export; None for all dates."""
+        if self.destination and not self.wait_for_completion:
+            raise BadInput(
+                "destination needs wait_for_completion=True: there is no file before the export ends"
+            )
+        if self._merges() and not self.destination:
+            raise BadInput("merge needs a destination: there is no other place for the one CSV")
+        whole = self._range(self.export_filter())
+        period = str(self.split_by).strip().lower() if self.split_by else "none"
+        if period == "none":
+            return [whole]
+        if period not in PERIODS:
+            raise BadInput(f"split_by must be one of {', '.join(PERIODS)}, or None; got {self.split_by!r}")
+        if date_of(self.archived_after, "archived_after") is None or whole is None:
+            raise BadInput("split_by needs archived_after: the first day of the first export")
+        if self.destination and self.destination.endswith(".csv") and not self._merges():
+            raise BadInput(
+                f"destination is one file ({self.destination}), and split_by makes several: give a folder, or"
+                " merge=True"
+            )
+        return list(whole.split(period))
+
+    def _merges(self) -> bool:
+        return flag_of(self.merge, "merge")
+
+    @staticmethod
+    def _range(export_filter: ExportFilter) -> DateRange | None:
+        after, before = export_filter.archived_after, export_filter.archived_before
+        return DateRange(date.fromisoformat(after), date.fromisoformat(before)) if after and before else None
+
+    def _assign(self, progress: Progress[JiraTask]) -> None:
+        """Note the task that no range has yet: it is that of the first range without one."""
+        ranges = progress.notes["ranges"]
+        known = {one["task_id"] for one in ranges}
+        for task in progress.jobs:
+            if task.id not in known:
+                next(one for one in ranges if one["task_id"] is None)["task_id"] = task.id
+
+    def _send(
+        self, export_filter: ExportFilter, asked: dict[str, Any], notes: dict[str, Any]
+    ) -> JiraTask | None:
+        try:
+            task = self.hook.export_archived_issues(export_filter)
+        except ServiceRefusal as refusal:
+            if not (isinstance(refusal.error, BadRequest) and _TOO_MANY.search(str(refusal))):
+                raise
+            whole = self._range(export_filter) or DateRange(FIRST_ARCHIVED_AFTER, _tomorrow())
+            halves = whole.halves()
+            if halves is None:
+                raise
+            self.log.info("Jira says that these are too many for one export: halving the range. %s", refusal)
+            at = notes["ranges"].index(asked)
+            notes["ranges"][at : at + 1] = [_noted(half) for half in halves]
+            return None
+        if task.file_url:
+            notes.setdefault("file_urls", {})[task.id] = task.file_url
+        return task
+
+    # --- the files ---
+
+    def _merged(self, found: list[tuple[JiraTask, str]]) -> list[dict[str, Any]]:
+        from airflow_provider_archival.hooks.merge import merge
+
+        assert self.destination
+        saved = merge(
+            self.hook,
+            [url for _, url in found],
+            self.destination,
+            f"jira-archived-issues-{found[0][0].id}.csv",
+            conn_id=self.destination_conn_id,
+            max_bytes=self.max_file_bytes,
+        )
+        if saved.dropped is None:
+            self.log.warning(
+                "No column of the exports is known as the issues' key, so issues that are in two of them are"
+                " in %s twice",
+                saved.path,
+            )
+        else:
+            self.log.info("%d rows were of issues that were there already: left out", saved.dropped)
+        self.log.info(
+            "%d exports, merged: %d rows, %d bytes at %s", len(found), saved.rows, saved.bytes, saved.path
+        )
+        whole = {"path": saved.path, "rows": saved.rows, "bytes": saved.bytes}
+        return [{"task_id": None, "file_url": None, **whole}]
 
     def _file(self, task: JiraTask, url: str) -> dict[str, Any]:
         from airflow_provider_archival.hooks.download import download
@@ -160,7 +283,14 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         if not self.destination:
             self.log.info("Jira task %s: the CSV lies at %s", task.id, url)
             return found
-        saved = download(self.hook, url, self.destination, f"jira-archived-issues-{task.id}.csv")
+        saved = download(
+            self.hook,
+            url,
+            self.destination,
+            f"jira-archived-issues-{task.id}.csv",
+            conn_id=self.destination_conn_id,
+            max_bytes=self.max_file_bytes,
+        )
         self.log.info("Jira task %s: %d rows, %d bytes at %s", task.id, saved.rows, saved.bytes, saved.path)
         return {**found, "path": saved.path, "rows": saved.rows, "bytes": saved.bytes}
 
@@ -174,3 +304,12 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
                 f"{message} So nothing could be saved to {self.destination}.", task.to_dict()
             )
         self.log.warning("%s", message)
+
+
+def _tomorrow() -> pendulum.Date:
+    return pendulum.now("UTC").add(days=1).date()
+
+
+def _noted(part: DateRange | None) -> dict[str, Any]:
+    ends = {"after": part.after.isoformat(), "before": part.before.isoformat()} if part else {}
+    return {"after": None, "before": None, **ends, "task_id": None}

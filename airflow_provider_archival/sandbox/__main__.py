@@ -67,6 +67,18 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, bool]:
         help="how many issues one archive by JQL may match",
     )
     parser.add_argument(
+        "--issues-per-export",
+        type=_count,
+        default=_DEFAULTS.issues_per_export,
+        help="how many archived issues one export may hold",
+    )
+    parser.add_argument(
+        "--range-ends",
+        choices=["both", "first", "none"],
+        default=_DEFAULTS.range_ends,
+        help="which ends of an export's range of dates belong to it",
+    )
+    parser.add_argument(
         "--over-limit",
         choices=["refuse", "first"],
         default=_DEFAULTS.over_limit,

@@ -31,9 +31,9 @@ from airflow_provider_archival.sandbox.jobs import Job, Outcome
 from airflow_provider_archival.sandbox.world import World
 
 FILE_PATH = "/rest/api/3/issues/archive/export/file/{task_id}.csv"
-_MOST_ISSUES = 1_000_000
 _PAGE = 5000
 _LISTS = ("projects", "reporters", "issueTypes", "archivedBy")
+_DAY = 86400
 _RANGE, _RANGE_ENDS = "archivedDateRange", ("dateAfter", "dateBefore")
 # The reference's prose and its example have this name for the range too; it does nothing.
 _RANGE_IN_PROSE = "archivedDate"
@@ -55,9 +55,9 @@ async def export(world: World, request: Request, caller: Caller) -> Response:
     """``PUT /issues/archive/export``."""
     user = admin_of(caller, "User is not an admin.")
     wanted = await object_in(request, bare_refusal)
-    condition = _condition(wanted)
+    condition = _condition(wanted, world.settings.range_ends)
     jira_tasks.check_none_is_running(world, jira_tasks.EXPORT)
-    check_size(await run_in_threadpool(_count, world, condition))
+    check_size(await run_in_threadpool(_count, world, condition), world.settings.issues_per_export)
     site = jira_tasks.reachable_site_of(world, request)
 
     def payload(id: str) -> dict[str, Any]:
@@ -88,12 +88,10 @@ async def download(world: World, request: Request, caller: Caller) -> Response:
     return FileResponse(path, media_type="text/csv", filename=path.name)
 
 
-def check_size(number: int) -> None:
+def check_size(number: int, most: int) -> None:
     """Refuse a filter that matches too much."""
-    if number > _MOST_ISSUES:
-        raise bare_refusal(
-            400, f"Your filter matches {number} issues, more than the limit of {_MOST_ISSUES}."
-        )
+    if number > most:
+        raise bare_refusal(400, f"Your filter matches {number} issues, more than the limit of {most}.")
 
 
 def write(world: World, job: Job) -> Outcome:
@@ -101,7 +99,9 @@ def write(world: World, job: Job) -> Outcome:
     with _path(world, job.id).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS.split("|"))
-        writer.writerows(map(_cells, _found(world, _condition(job.payload["filter"]))))
+        writer.writerows(
+            map(_cells, _found(world, _condition(job.payload["filter"], world.settings.range_ends)))
+        )
     return Outcome(result={"fileUrl": job.payload["fileUrl"]})
 
 
@@ -114,7 +114,7 @@ def _path(world: World, id: str) -> Path:
     return world.scratch / f"archived-issues-{id}.csv"
 
 
-def _condition(wanted: dict[str, Any]) -> Sql:
+def _condition(wanted: dict[str, Any], range_ends: str) -> Sql:
     """Translate a filter; raises a 400 for one that Jira would not take."""
     for name in wanted:
         if name not in (*_LISTS, _RANGE, _RANGE_IN_PROSE):
@@ -127,7 +127,7 @@ def _condition(wanted: dict[str, Any]) -> Sql:
             parts.append(f"{column} IN (SELECT value FROM json_each(?))")  # noqa: S608 - our own names
             parameters.append(json.dumps(values))
     if wanted.get(_RANGE) is not None:
-        after, before = _range(wanted[_RANGE])
+        after, before = _range(wanted[_RANGE], range_ends)
         parts.append("archived >= ? AND archived < ?")
         parameters += [after, before]
     return Sql(" AND ".join(parts), tuple(parameters))
@@ -150,14 +150,14 @@ def _numbers(name: str, values: Any) -> list[int]:
     return [known[value] for value in values]
 
 
-def _range(value: Any) -> tuple[int, int]:
-    """Return the range's first second and the first one after it: both dates mean their midnight, in UTC."""
+def _range(value: Any, ends: str) -> tuple[int, int]:
+    """Return the range's first second and the first one after it, in UTC; ``ends`` belong to it, or don't."""
     if not isinstance(value, dict) or set(value) != set(_RANGE_ENDS):
         raise _bad_filter(f"{_RANGE} wants dateAfter and dateBefore")
     after, before = (_midnight(value[end]) for end in _RANGE_ENDS)
     if after > before:
         raise _bad_filter("dateAfter is later than dateBefore")
-    return after, before
+    return after + _DAY * (ends == "none"), before + _DAY * (ends == "both")
 
 
 def _midnight(date: Any) -> int:

@@ -19,6 +19,9 @@ class Settings:
     :param auth: ``strict`` answers as the services do; ``any`` takes any credentials, but still wants some;
         ``off`` wants none.
     :param issues_per_task: how many issues one archive by JQL may match.
+    :param issues_per_export: how many archived issues one export may hold.
+    :param range_ends: which ends of an export's range of dates belong to it, which Jira's reference leaves
+        open: ``both``, ``first`` or ``none``.
     :param over_limit: what a JQL gets that matches more, which Jira's reference leaves open: ``refuse``
         answers 400, ``first`` archives the first ones.
     """
@@ -30,4 +33,6 @@ class Settings:
     state_file: str | None = None
     auth: Literal["strict", "any", "off"] = "strict"
     issues_per_task: int = 100_000
+    issues_per_export: int = 1_000_000
+    range_ends: Literal["both", "first", "none"] = "first"
     over_limit: Literal["refuse", "first"] = "refuse"
