@@ -753,6 +753,9 @@ def test_all_data_parameters_are_template_fields() -> None:
         "issue_types",
         "reporters",
         "destination",
+        "destination_conn_id",
+        "split_by",
+        "merge",
         "jira_conn_id",
     }
 

@@ -94,7 +94,7 @@ def test_a_list_is_read_in_every_form(value: Any, names: list[str]) -> None:
         ["A-1", 1.5],
         ["A-1", {"key": "A-2"}],
         [b"A-1"],
-        object(),
+        pytest.param(object(), id="object"),
         "['A-1', 'A-2'",
         "[A-1, A-2]",
         "['A-1' 'A-2",
