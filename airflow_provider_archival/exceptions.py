@@ -119,10 +119,10 @@ class TooManyIssues(AirflowFailException):
 
 class PoolsNotArchived(AirflowFailException):
     """
-    A Toloka project can't be archived before its pools and trainings are; nothing was changed.
+    A Toloka project can't be archived, because of its pools or trainings.
 
-    :param message: each pool with its status, and what to do
-    :param pools: a list of ``{"pool_id" or "training_id", "status"}``
+    :param message: each pool with its status or what Toloka says of it, and what to do
+    :param pools: a list of ``{"pool_id" or "training_id", "status" or "message"}``
     """
 
     def __init__(self, message: str, pools: list[dict[str, Any]]) -> None:

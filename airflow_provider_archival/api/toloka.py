@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from airflow_provider_archival.api.http import (
     Repeat,
@@ -16,14 +16,18 @@ from airflow_provider_archival.api.http import (
     time_of,
 )
 
-T = TypeVar("T")
 
-PROJECT_ARCHIVE, POOL_ARCHIVE, POOL_CLOSE, TRAINING_ARCHIVE = (
-    "PROJECT.ARCHIVE",
-    "POOL.ARCHIVE",
-    "POOL.CLOSE",
-    "TRAINING.ARCHIVE",
-)
+class _HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T")
+Item = TypeVar("Item", bound=_HasId)
+
+PROJECT_ARCHIVE = "PROJECT.ARCHIVE"
+POOL_ARCHIVE, POOL_CLOSE = "POOL.ARCHIVE", "POOL.CLOSE"
+TRAINING_ARCHIVE, TRAINING_CLOSE = "TRAINING.ARCHIVE", "TRAINING.CLOSE"
 MAX_OPERATIONS_PER_PAGE = 500
 MAX_POOLS_PER_PAGE = 300
 
@@ -121,11 +125,32 @@ class TolokaProject:
 
 
 @dataclass(frozen=True)
-class Page(Generic[T]):
+class Page(Generic[Item]):
     """One page of a list, and whether there are more behind it."""
 
-    items: tuple[T, ...]
+    items: tuple[Item, ...]
     has_more: bool
+
+
+class Pages(Generic[Item]):
+    """
+    Go through a list page by page, whoever carries the requests: send :attr:`next`, :meth:`take` its value.
+
+    :param page: makes the request for the page behind an id; None for the first
+    """
+
+    def __init__(self, page: Callable[[str | None], Request[Page[Item]]]) -> None:
+        self._page = page
+        self._last: str | None = None
+        self.next: Request[Page[Item]] | None = page(None)
+
+    def take(self, page: Page[Item]) -> tuple[Item, ...]:
+        """Return a page's items, and go on to the next page, if there is one."""
+        last: str | None = page.items[-1].id if page.items else None
+        # A page that ends where the last one did is the same again: the service would go on for ever.
+        goes_on = page.has_more and last is not None and last != self._last
+        self._last, self.next = last, self._page(last) if goes_on else None
+        return page.items
 
 
 def archive_project(project_id: str) -> Request[TolokaOperation | None]:
@@ -151,6 +176,12 @@ def close_pool(pool_id: str) -> Request[TolokaOperation | None]:
 def close_training(training_id: str) -> Request[TolokaOperation | None]:
     """Close a training; None when it is closed already."""
     return _job("trainings", training_id, "close")
+
+
+def start(type: str, id: str) -> Request[TolokaOperation | None]:
+    """Start an operation of a type such as ``POOL.ARCHIVE`` on a pool, training or project."""
+    kind, _, verb = type.lower().partition(".")
+    return _job(f"{kind}s", id, verb)
 
 
 def get_operation(operation_id: str) -> Request[TolokaOperation]:
@@ -188,6 +219,21 @@ def list_trainings(
     return _list("trainings", wanted, id_gt, limit, _pool)
 
 
+def all_operations(
+    *, type: str | None = None, status: str | None = None, submitted_gte: str | None = None
+) -> Pages[TolokaOperation]:
+    """List operations in the order of their ids, all pages."""
+    return Pages(
+        lambda last: list_operations(type=type, status=status, submitted_gte=submitted_gte, id_gt=last)
+    )
+
+
+def all_members(type: str, project_id: str, status: str | None = None) -> Pages[TolokaPool]:
+    """List the project's pools or trainings: those that operations of this type are for; all pages."""
+    listed = list_trainings if type.startswith("TRAINING.") else list_pools
+    return Pages(lambda last: listed(project_id, status=status, id_gt=last))
+
+
 def get_project(project_id: str) -> Request[TolokaProject]:
     """Look at a project."""
     path = path_of("projects", checked_id(project_id, "a Toloka project's id"))
@@ -205,11 +251,11 @@ def _job(kind: str, id: str, verb: str) -> Request[TolokaOperation | None]:
 
 
 def _list(
-    kind: str, wanted: Mapping[str, str | None], id_gt: str | None, limit: int, item: Callable[[Any], T]
-) -> Request[Page[T]]:
+    kind: str, wanted: Mapping[str, str | None], id_gt: str | None, limit: int, item: Callable[[Any], Item]
+) -> Request[Page[Item]]:
     query = {name: value for name, value in {**wanted, "id_gt": id_gt}.items() if value is not None}
 
-    def page(response: Response) -> Page[T]:
+    def page(response: Response) -> Page[Item]:
         said = response.json()
         return Page(tuple(item(one) for one in said["items"]), bool(said["has_more"]))
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from airflow_provider_archival.api import http, toloka
-from airflow_provider_archival.api.http import ApiError, Request
+from airflow_provider_archival.api.batches import OperationBatch
+from airflow_provider_archival.api.http import ApiError
 from airflow_provider_archival.api.polling import Wait
-from airflow_provider_archival.api.toloka import Page, TolokaOperation, TolokaPool, TolokaProject
+from airflow_provider_archival.api.toloka import (
+    Pages,
+    TolokaOperation,
+    TolokaPool,
+    TolokaProject,
+)
 from airflow_provider_archival.hooks.auth import HeaderAuth
-from airflow_provider_archival.hooks.base import ServiceHook
+from airflow_provider_archival.hooks.base import ATTEMPTS, ServiceHook
 from airflow_provider_archival.hooks.site import Extra, Site, checked_url, host_url, token_of
 
 ENVIRONMENTS = {"production": "https://toloka.dev", "sandbox": "https://sandbox.toloka.dev"}
@@ -51,6 +57,8 @@ class TolokaHook(ServiceHook):
     def __init__(self, toloka_conn_id: str = default_conn_name) -> None:
         super().__init__(toloka_conn_id)
         self.toloka_conn_id = toloka_conn_id
+        self._members: dict[str, set[str]] = {}
+        """The pools or trainings of a batch's project: they are listed once."""
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -86,6 +94,22 @@ class TolokaHook(ServiceHook):
         """Start to close a training; None when it is closed already."""
         return self.call(toloka.close_training(training_id))
 
+    def start(self, type: str, id: str) -> TolokaOperation | None:
+        """Start an operation of a type such as ``POOL.ARCHIVE``; None when there is nothing to do."""
+        return self.call(toloka.start(type, id))
+
+    def get_batch(self, batch: OperationBatch, *, attempts: int = ATTEMPTS) -> OperationBatch:
+        """Look at many operations, 500 a request; :meth:`aget_batch` for an event loop."""
+        if batch.id not in self._members:
+            self._members[batch.id] = {one.id for one in self._all(batch.members(), attempts)}
+        return batch.seen(self._all(batch.operations(), attempts), self._members[batch.id])
+
+    async def aget_batch(self, batch: OperationBatch) -> OperationBatch:
+        """:meth:`get_batch`, with one attempt."""
+        if batch.id not in self._members:
+            self._members[batch.id] = {one.id for one in await self._aall(batch.members())}
+        return batch.seen(await self._aall(batch.operations()), self._members[batch.id])
+
     def get_operation(self, operation_id: str) -> TolokaOperation:
         """Look at an operation."""
         return self.call(toloka.get_operation(operation_id))
@@ -115,19 +139,19 @@ class TolokaHook(ServiceHook):
         :param status: such as ``RUNNING``
         :param submitted_gte: submitted then or later: ISO 8601, UTC without a zone
         """
-        return self._all(
-            lambda last: toloka.list_operations(
-                type=type, status=status, submitted_gte=submitted_gte, id_gt=last
-            )
-        )
+        return self._all(toloka.all_operations(type=type, status=status, submitted_gte=submitted_gte))
 
     def list_pools(self, project_id: str, *, status: str | None = None) -> Iterator[TolokaPool]:
         """Go through the pools of a project, page by page, in the order of their ids."""
-        return self._all(lambda last: toloka.list_pools(project_id, status=status, id_gt=last))
+        return self.list_members(toloka.POOL_ARCHIVE, project_id, status=status)
 
     def list_trainings(self, project_id: str, *, status: str | None = None) -> Iterator[TolokaPool]:
         """Go through the trainings of a project, page by page, in the order of their ids."""
-        return self._all(lambda last: toloka.list_trainings(project_id, status=status, id_gt=last))
+        return self.list_members(toloka.TRAINING_ARCHIVE, project_id, status=status)
+
+    def list_members(self, type: str, project_id: str, *, status: str | None = None) -> Iterator[TolokaPool]:
+        """Go through a project's pools or trainings: those that operations of this type are for."""
+        return self._all(toloka.all_members(type, project_id, status))
 
     def get_project(self, project_id: str) -> TolokaProject:
         """Look at a project."""
@@ -182,12 +206,12 @@ class TolokaHook(ServiceHook):
             proxies=fields.proxies(),
         )
 
-    def _all(self, page: Callable[[str | None], Request[Page[Item]]]) -> Iterator[Item]:
-        last: str | None = None
-        while True:
-            found = self.call(page(last))
-            yield from found.items
-            # A page that ends where the last one did is the same again: the service would go on for ever.
-            if not found.has_more or not found.items or found.items[-1].id == last:
-                return
-            last = found.items[-1].id
+    def _all(self, pages: Pages[Item], attempts: int = ATTEMPTS) -> Iterator[Item]:
+        while pages.next is not None:
+            yield from pages.take(self.call(pages.next, attempts=attempts))
+
+    async def _aall(self, pages: Pages[Item]) -> list[Item]:
+        found: list[Item] = []
+        while pages.next is not None:
+            found += pages.take(await self.acall(pages.next, attempts=1))
+        return found

@@ -142,6 +142,10 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
     def submitted_again(self, job: J) -> None:
         """Hear that a job was submitted although an earlier one may have been, which can't be found."""
 
+    def publish(self, context: Context, job: J) -> None:
+        """Tell the id of a job that was submitted."""
+        context["ti"].xcom_push(key=self.job_id_key, value=job.id)
+
     def is_ending(self, job: J) -> bool:
         """Say whether a job that is not over yet will surely come to nothing."""
         return False
@@ -326,7 +330,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             if job is not None:
                 progress.pending.append(job)
                 self._memory.keep(progress)
-                context["ti"].xcom_push(key=self.job_id_key, value=job.id)
+                self.publish(context, job)
                 self.log.info("%s is under way: %s", self.hook.name_of(job.id), job.status)
         return is_step
 

@@ -15,7 +15,6 @@ from airflow_provider_archival.api.polling import Wait
 from airflow_provider_archival.exceptions import ServiceFault
 
 if TYPE_CHECKING:
-    from airflow_provider_archival.api.http import Request
     from airflow_provider_archival.api.polling import Job
     from airflow_provider_archival.hooks.base import ServiceHook
 
@@ -58,8 +57,8 @@ class JobTrigger(BaseTrigger):
         """Return the hook to look with."""
 
     @abstractmethod
-    def look(self) -> Request[Any]:
-        """Return the request that looks at the job."""
+    async def look(self, hook: Any) -> Job:
+        """Look at the job once, with one attempt."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         hook = self.make_hook()
@@ -72,7 +71,7 @@ class JobTrigger(BaseTrigger):
         job: Job | None = None
         while True:
             try:
-                seen: Job = await hook.acall(self.look(), attempts=1)
+                seen = await self.look(hook)
                 job, line = seen, wait.saw(seen)
             except ServiceFault as fault:
                 if not fault.error.can_repeat:

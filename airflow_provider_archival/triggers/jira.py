@@ -8,7 +8,6 @@ from airflow_provider_archival.api import jira
 from airflow_provider_archival.triggers.base import JobTrigger
 
 if TYPE_CHECKING:
-    from airflow_provider_archival.api.http import Request
     from airflow_provider_archival.api.jira import JiraTask
     from airflow_provider_archival.hooks.jira import JiraCloudHook
 
@@ -62,8 +61,8 @@ class JiraTaskTrigger(JobTrigger):
 
         return JiraCloudHook(self.jira_conn_id)
 
-    def look(self) -> Request[JiraTask]:
-        return jira.get_task(self.jira_task_id)
+    async def look(self, hook: JiraCloudHook) -> JiraTask:
+        return await hook.acall(jira.get_task(self.jira_task_id), attempts=1)
 
     async def on_kill(self) -> None:
         """Cancel the Jira task; Airflow 3.3 and later call this when a user acts on the deferred task."""

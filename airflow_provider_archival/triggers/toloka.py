@@ -1,14 +1,14 @@
-"""The trigger that watches a Toloka operation."""
+"""The triggers that watch Toloka operations: one, or many together."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_archival.api import toloka
+from airflow_provider_archival.api.batches import OperationBatch
 from airflow_provider_archival.triggers.base import JobTrigger
 
 if TYPE_CHECKING:
-    from airflow_provider_archival.api.http import Request
     from airflow_provider_archival.api.toloka import TolokaOperation
     from airflow_provider_archival.hooks.toloka import TolokaHook
 
@@ -62,5 +62,55 @@ class TolokaOperationTrigger(JobTrigger):
 
         return TolokaHook(self.toloka_conn_id)
 
-    def look(self) -> Request[TolokaOperation]:
-        return toloka.get_operation(self.operation_id)
+    async def look(self, hook: TolokaHook) -> TolokaOperation:
+        return await hook.acall(toloka.get_operation(self.operation_id), attempts=1)
+
+
+class TolokaBatchTrigger(JobTrigger):
+    """
+    Watch many Toloka operations until all have ended, 500 a request.
+
+    :param batch: what :meth:`~airflow_provider_archival.api.batches.OperationBatch.to_dict` returned
+    :param toloka_conn_id: the Airflow connection
+    :param poll_interval: the longest pause between two looks, in seconds
+    :param end_time: when to give up, in epoch seconds
+    :param carried: plain data that comes back with the event
+    """
+
+    def __init__(
+        self,
+        batch: dict[str, Any],
+        toloka_conn_id: str,
+        poll_interval: float,
+        end_time: float,
+        carried: dict[str, Any] | None = None,
+    ) -> None:
+        self._batch = OperationBatch.from_dict(batch)
+        super().__init__(toloka_conn_id, self._batch.id, poll_interval, end_time, carried)
+        self.batch = batch
+        self.toloka_conn_id = toloka_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, all plain data."""
+        return (
+            "airflow_provider_archival.triggers.toloka.TolokaBatchTrigger",
+            {
+                "batch": self.batch,
+                "toloka_conn_id": self.toloka_conn_id,
+                "poll_interval": self.poll_interval,
+                "end_time": self.end_time,
+                "carried": self.carried,
+            },
+        )
+
+    async def on_kill(self) -> None:
+        """Say that the operations go on; Airflow 3.3 and later call this when a user acts on the task."""
+        self.log.warning("Toloka operations can't be cancelled; they go on: %s", self._batch.id)
+
+    def make_hook(self) -> TolokaHook:
+        from airflow_provider_archival.hooks.toloka import TolokaHook
+
+        return TolokaHook(self.toloka_conn_id)
+
+    async def look(self, hook: TolokaHook) -> OperationBatch:
+        return await hook.aget_batch(self._batch)

@@ -258,8 +258,9 @@ def test_a_flag_that_is_rendered_false_is_false(
 def test_the_rejections_of_the_last_days_fail_for_good_and_say_how_long_to_wait(
     connections: Connections, context: Any
 ) -> None:
-    with pytest.raises(ServiceRefusal, match=r"rejected less than 9 days ago.*nine days must have passed"):
+    with pytest.raises(PoolsNotArchived, match=r"rejected less than 9 days ago.*nine days after") as caught:
         project(PROJECT_WITH_REJECTIONS, archive_pools=True).execute(context)
+    assert [list(pool) for pool in caught.value.pools] == [["pool_id", "message"]]
 
 
 def test_without_a_wait_pools_are_waited_for_and_the_project_is_not(
@@ -437,7 +438,7 @@ def test_a_kill_leaves_the_operation_running(
 
 def test_a_deferral_is_plain_data(archival_sandbox: Sandbox, connections: Connections, context: Any) -> None:
     with pytest.raises(TaskDeferred) as caught:
-        project(CLOSED, archive_pools=True, deferrable=True, poll_interval=7).execute(context)
+        project(deferrable=True, poll_interval=7).execute(context)
     assert isinstance(caught.value.trigger, TolokaOperationTrigger)
     kwargs = caught.value.trigger.serialize()[1]
     assert json.loads(json.dumps(kwargs)) == kwargs
