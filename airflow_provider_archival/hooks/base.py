@@ -28,6 +28,7 @@ from airflow_provider_archival.api.http import ApiError, Repeat, Request, Respon
 from airflow_provider_archival.api.polling import Job, Wait
 from airflow_provider_archival.exceptions import ConnectionNotUsable, JobTimeout, ServiceFault, ServiceRefusal
 from airflow_provider_archival.hooks.auth import ClientCredentials, Wire, renewing
+from airflow_provider_archival.hooks.pace import limiter
 from airflow_provider_archival.hooks.site import Site, is_loopback_url, origin_of
 from airflow_provider_archival.hooks.transports import AsyncTransport, SyncTransport
 
@@ -73,6 +74,8 @@ class ServiceHook(BaseHook):
 
     service: ClassVar[str]
     job_word: ClassVar[str]
+    most_per_second: ClassVar[int | None] = None
+    """How many requests a second a process sends at most."""
 
     def __init__(self, conn_id: str) -> None:
         super().__init__()
@@ -134,6 +137,8 @@ class ServiceHook(BaseHook):
 
     def _send(self, request: Request[Any]) -> Response:
         wire = _wire(self._site or self._look_up(), request)
+        if self.most_per_second:
+            limiter(self._conn_id, self.most_per_second).try_acquire()
         return self._drive(wire, fresh=request.repeat is Repeat.AFTER_A_LOOK)
 
     def _drive(self, wire: Wire, **how: Any) -> Response:
@@ -245,6 +250,8 @@ class ServiceHook(BaseHook):
     async def _asend(self, request: Request[Any], channel: _Channel) -> Response:
         site = channel.site or await self._alook_up(channel, None)
         transport = channel.transports[-1]
+        if self.most_per_second:
+            await limiter(self._conn_id, self.most_per_second).try_acquire_async()
         flow = site.auth.flow(_wire(site, request))
         try:
             step = next(flow)

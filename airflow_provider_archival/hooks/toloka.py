@@ -53,6 +53,8 @@ class TolokaHook(ServiceHook):
     hook_name = "Toloka (archival)"
     service = "Toloka"
     job_word = "operation"
+    # Toloka refuses more than 300 a second.
+    most_per_second = 250
 
     def __init__(self, toloka_conn_id: str = default_conn_name) -> None:
         super().__init__(toloka_conn_id)

@@ -200,8 +200,8 @@ class TolokaArchiveProjectOperator(TolokaJobOperator):
         return (
             f"Toloka project {notes['project_id']} can't be archived: Toloka refuses {len(notes['refused'])}"
             f" of its pools and trainings; the others went through. {shown}. What to do: mend what Toloka"
-            " names; a pool with rejected tasks can be archived nine days after the last rejection. Then clear this"
-            " task: it does only what is left."
+            " names; one with rejected tasks can be archived nine days after the last rejection. Then clear"
+            " this task: it does only what is left."
         )
 
     # --- the steps ---
