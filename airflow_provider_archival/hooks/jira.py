@@ -132,6 +132,14 @@ class JiraCloudHook(ServiceHook):
             self.call(jira.myself())
         return count
 
+    def search_issues(self, jql: str, max_results: int = 50) -> tuple[str, ...]:
+        """
+        Return the keys of the first issues that a JQL matches.
+
+        .. seealso:: https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issue-search/#api-rest-api-3-search-jql-post
+        """
+        return self.call(jira.search_issues(jql, max_results))
+
     def test_connection(self) -> tuple[bool, str]:
         """Sign in, and look whether the caller may archive."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _REASONS = {
     jira.NOTHING_VALID: "Jira does not tell which it is: a subtask (archive the parent), in an unlicensed"
-    " or an archived project (leave it out), or not found (check the key)",
+    " or an archived project (leave it out), not found (check the key), or archived already (leave it out)",
     jira.PRECONDITION_FAILED: "Jira could not take this request: clear this task to ask again",
     "issueIsSubtask": "a subtask goes with its parent: archive the parent",
     "issuesInArchivedProjects": "their whole project is archived: leave them out, or restore the project",
@@ -38,6 +39,8 @@ class _IssuesByKeyOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("issue_ids_or_keys", "jira_conn_id")
     done_word: ClassVar[str]
+    done_before: ClassVar[re.Pattern[str]]
+    """What Jira may say of issues with which nothing is to be done: its reference leaves that open."""
 
     def __init__(
         self,
@@ -121,7 +124,12 @@ class _IssuesByKeyOperator(BaseOperator):
             raise failures[0]
 
     def _keep(self, chunks: Chunks, number: int, report: ArchiveReport) -> None:
-        chunks.keep(number, report)
+        errors = dict(report.errors)
+        for reason, error in report.errors.items():
+            if reason not in _REASONS and self.done_before.search(f"{reason} {error.message}"):
+                self.log.info("%d issues were %s before: %s", error.count, self.done_word, error.message)
+                del errors[reason]
+        chunks.keep(number, ArchiveReport(report.updated, errors))
         done = len(chunks.done)
         if chunks.number > 1 and done * 10 // chunks.number > (done - 1) * 10 // chunks.number:
             self.log.info("%d of %d requests are done", done, chunks.number)
@@ -177,6 +185,7 @@ class JiraArchiveIssuesOperator(_IssuesByKeyOperator):
     """
 
     done_word = "archived"
+    done_before = re.compile(r"already.?archived", re.IGNORECASE)
 
     def send(self, hook: JiraCloudHook, issue_ids_or_keys: list[str]) -> ArchiveReport:
         return hook.archive_issues(issue_ids_or_keys)
@@ -199,6 +208,7 @@ class JiraUnarchiveIssuesOperator(_IssuesByKeyOperator):
     """
 
     done_word = "unarchived"
+    done_before = re.compile(r"already.?(unarchived|restored)|not.?archived", re.IGNORECASE)
 
     def send(self, hook: JiraCloudHook, issue_ids_or_keys: list[str]) -> ArchiveReport:
         return hook.unarchive_issues(issue_ids_or_keys)

@@ -18,6 +18,7 @@ from airflow_provider_archival.operators.progress import Found, Progress, Submis
 
 # Counts are estimates: a window is cut until it is this much under the limit.
 _SAFE_SHARE = 0.9
+_MOST_SAMPLED = 1000
 
 
 class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
@@ -44,6 +45,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
     :param jql: a JQL with a restriction, or the name of a ``.jql`` file with one
     :param max_issues: fail before anything is archived when more issues match; None for no guard
     :param dry_run: stop after the plan, and return it
+    :param sample: how many of the issues to name in the log before anything is archived, at most 1,000
     :param issues_per_task: how many issues to give to one task; at most 100,000
     :param jira_conn_id: the Airflow connection
     :param wait_for_completion: see :class:`~airflow_provider_archival.operators.base.RemoteJobOperator`, as
@@ -57,7 +59,14 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
     :raises JobTimeout: ``timeout`` passed; the Jira task goes on unless ``cancel_on_timeout``
     """
 
-    template_fields: Sequence[str] = ("jql", "max_issues", "is_dry_run", "issues_per_task", "jira_conn_id")
+    template_fields: Sequence[str] = (
+        "jql",
+        "max_issues",
+        "is_dry_run",
+        "sample",
+        "issues_per_task",
+        "jira_conn_id",
+    )
     template_ext: Sequence[str] = (".jql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"jql": "sql"}
 
@@ -67,6 +76,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         jql: str,
         max_issues: int | None = None,
         dry_run: bool = False,
+        sample: int = 0,
         issues_per_task: int = MAX_ISSUES_PER_TASK,
         jira_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
@@ -76,6 +86,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         self.max_issues = max_issues
         # Not self.dry_run: that is a method of every operator, which `airflow tasks test --dry-run` calls.
         self.is_dry_run = dry_run
+        self.sample = sample
         self.issues_per_task = issues_per_task
         self.jira_conn_id = jira_conn_id
 
@@ -147,6 +158,9 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
                 f"About {matched} issues match, and max_issues is {most}: nothing was archived. Narrow the"
                 f" JQL or raise max_issues, then clear this task. JQL: {jql}"
             )
+        if matched and (asked := limit_of(self.sample, "sample")):
+            keys = self.hook.search_issues(jql, min(asked, _MOST_SAMPLED))
+            self.log.info("%d of them: %s", len(keys), ", ".join(keys))
         whole = Part(Window(), matched)
         parts = self._cut(whole) if matched > self._most() else [whole] if matched else []
         if not parts:
@@ -218,8 +232,8 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
             except ServiceRefusal as refusal:
                 if not isinstance(refusal.error, BadRequest):
                     raise
-                if window["task_ids"]:
-                    self.log.info("Jira can archive nothing more of these: %s", refusal)
+                if window["task_ids"] or not self._count_in(window):
+                    self.log.info("Jira can archive nothing (more) of these: %s", refusal)
                     window["is_over"] = True
                 elif part.matched > _safe(self._most()) and (parts := self._cut(part))[1:]:
                     # The count was an estimate, and too low.

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from airflow_provider_archival.sandbox.connections import airflow_connections
-from airflow_provider_archival.sandbox.settings import Settings
+from airflow_provider_archival.sandbox.settings import UNKNOWN, Settings, choices_of
 
 _DEFAULTS = Settings()
 
@@ -56,7 +56,7 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, bool]:
     parser.add_argument("--state-file", help="the SQLite file that keeps the state (default: kept in memory)")
     parser.add_argument(
         "--auth",
-        choices=["strict", "any", "off"],
+        choices=choices_of("auth"),
         default=_DEFAULTS.auth,
         help="which credentials are let in: the sandbox's own, any, or none needed",
     )
@@ -72,18 +72,10 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, bool]:
         default=_DEFAULTS.issues_per_export,
         help="how many archived issues one export may hold",
     )
-    parser.add_argument(
-        "--range-ends",
-        choices=["both", "first", "none"],
-        default=_DEFAULTS.range_ends,
-        help="which ends of an export's range of dates belong to it",
-    )
-    parser.add_argument(
-        "--over-limit",
-        choices=["refuse", "first"],
-        default=_DEFAULTS.over_limit,
-        help="what becomes of a JQL that matches more: a 400, or the first ones are archived",
-    )
+    unknown = parser.add_argument_group("what the services' references leave open")
+    for name, what in UNKNOWN.items():
+        option, default = f"--{name.replace('_', '-')}", getattr(_DEFAULTS, name)
+        unknown.add_argument(option, choices=choices_of(name), default=default, help=what)
     parser.add_argument(
         "--stop-with-stdin", action="store_true", help="stop when the standard input is closed"
     )

@@ -168,12 +168,11 @@ class Sandbox:
         return airflow_connections(self.base_url)
 
     def _arguments(self) -> list[str]:
-        chosen = self.settings
-        arguments = [f"--port={chosen.port}", f"--issues={chosen.issues}", f"--seed={chosen.seed}"]
-        arguments += [f"--job-seconds={chosen.job_seconds}", f"--auth={chosen.auth}", "--stop-with-stdin"]
-        arguments += [f"--issues-per-task={chosen.issues_per_task}", f"--over-limit={chosen.over_limit}"]
-        arguments += [f"--issues-per-export={chosen.issues_per_export}", f"--range-ends={chosen.range_ends}"]
-        return arguments + ([f"--state-file={chosen.state_file}"] if chosen.state_file else [])
+        chosen = {name: value for name, value in vars(self.settings).items() if value is not None}
+        return [
+            *(f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()),
+            "--stop-with-stdin",
+        ]
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()

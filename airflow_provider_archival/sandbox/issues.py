@@ -58,10 +58,23 @@ def count(database: Database, condition: Sql) -> int:
     return _count(database, condition, _VISIBLE)
 
 
+def first(database: Database, condition: Sql, after: int, most: int) -> list[sqlite3.Row]:
+    """Return the matching issues behind an id, in the order of their ids, of those that JQL can see."""
+    sql = f"SELECT * FROM issues WHERE {_VISIBLE} AND {condition.text} AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - values are bound
+    return database.rows(sql, [*condition.parameters, after, most])
+
+
 def archive(world: World, ids_or_keys: Iterable[str], user: User) -> Report:
-    """Archive issues with their subtasks."""
+    """Archive issues with their subtasks; the settings say what becomes of those that are archived."""
     ids, refused = _sorted_out(world.database, ids_or_keys)
-    return Report(_archive(world, ids, user), refused)
+    again = world.settings.archived_again
+    if again == "ignore":
+        return Report(_archive(world, ids, user), refused)
+    sql = "SELECT id FROM issues WHERE archived IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
+    already = [row["id"] for row in world.database.rows(sql, (json.dumps(ids),))]
+    if again == "report" and already:
+        refused["issuesAlreadyArchived"] = [str(key_by_id(world.database, id)) for id in already]
+    return Report(_archive(world, ids, user) + (len(already) if again == "count" else 0), refused)
 
 
 def archive_matching(world: World, condition: Sql, user: User, most: int) -> tuple[int, int]:
@@ -175,8 +188,7 @@ def _refusal(row: sqlite3.Row | None, unlicensed_is_refused: bool) -> str | None
     """
     Return why an issue can't be (un)archived, or None.
 
-    Jira's reference doesn't say what becomes of one that is (un)archived already: here it is not refused, and
-    not counted.
+    One that is (un)archived already is not refused here.
     """
     if row is None:
         return "issuesNotFound"

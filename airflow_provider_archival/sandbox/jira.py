@@ -24,12 +24,14 @@ __all__ = ["describe_issue", "expire_tokens", "matching", "routes", "seed", "wip
 
 _API = "/rest/api/3"
 _MOST_KEYS = 1000
+_MOST_FOUND = 5000
 _ADMINS_ONLY = "Only admins can archive or unarchive issues. Access denied."
 _REASONS = {
     "issueIsSubtask": "Issue is subtask.",
     "issuesInArchivedProjects": "Issue exists in archived project.",
     "issuesInUnlicensedProjects": "Issues with these IDs are in unlicensed projects.",
     "issuesNotFound": "Issue not found.",
+    "issuesAlreadyArchived": "Issue is already archived.",
 }
 # name: (id, type, description, whether members have it)
 _PERMISSIONS = {
@@ -66,6 +68,7 @@ def routes(world: World) -> list[BaseRoute]:
         route(world, "GET", f"{_API}/task/{{task_id}}", jira_tasks.look),
         route(world, "POST", f"{_API}/task/{{task_id}}/cancel", jira_tasks.cancel),
         route(world, "POST", f"{_API}/search/approximate-count", approximate_count),
+        route(world, "POST", f"{_API}/search/jql", search),
         route(world, "GET", f"{_API}/myself", myself),
         route(world, "GET", f"{_API}/mypermissions", my_permissions),
         jira_auth.token_route(world),
@@ -104,6 +107,38 @@ async def approximate_count(world: World, request: Request, caller: Caller) -> R
     # Anonymous callers may ask, and see no issues.
     number = await run_in_threadpool(issues.count, world.database, condition) if caller.user else 0
     return JSONResponse({"count": number})
+
+
+async def search(world: World, request: Request, caller: Caller) -> Response:
+    """``POST /search/jql``: ids and keys only, in the order of the ids."""
+    body = await object_in(request)
+    condition = _condition(_jql(body), Reader(world.database, world.clock.now(), caller.user))
+    most, token = body.get("maxResults", 50), str(body.get("nextPageToken") or "0")
+    if not isinstance(most, int) or not 1 <= most <= _MOST_FOUND or not token.isdecimal():
+        raise refusal(400, "Invalid maxResults or nextPageToken.")
+    # Anonymous callers may ask, and see no issues.
+    found = (
+        await run_in_threadpool(issues.first, world.database, condition, int(token), most + 1)
+        if caller.user
+        else []
+    )
+    site = jira_tasks.site_of(world, request)
+    answer: dict[str, Any] = {
+        "issues": [
+            {
+                "expand": "",
+                "id": str(row["id"]),
+                "self": f"{site}{_API}/issue/{row['id']}",
+                # Jira sends no more than the id unless it is asked for fields.
+                **({"key": issues.key_of(row), "fields": {}} if body.get("fields") else {}),
+            }
+            for row in found[:most]
+        ],
+        "isLast": len(found) <= most,
+    }
+    if len(found) > most:
+        answer["nextPageToken"] = str(found[most - 1]["id"])
+    return JSONResponse(answer)
 
 
 async def myself(world: World, request: Request, caller: Caller) -> Response:
@@ -165,9 +200,10 @@ def _check_size(world: World, number: int) -> None:
     """
     Refuse a query that matches too much, or (as the settings have it) take it for its first issues.
 
-    Jira's reference doesn't say what such a query gets. Nor does it say what one gets that matches nothing:
-    here a task that archives nothing.
+    Jira's reference doesn't say what such a query gets, nor what one gets that matches nothing.
     """
+    if not number and world.settings.no_match == "refuse":
+        raise refusal(400, "No valid issue to archive or unarchive. Bad request.")
     most = world.settings.issues_per_task
     if number > most and world.settings.over_limit == "refuse":
         raise refusal(400, f"The JQL query matches {number} issues, more than the limit of {most}.")

@@ -71,7 +71,7 @@ async def export(world: World, request: Request, caller: Caller) -> Response:
             "progress": job.progress,
             "submittedTime": jira_tasks.milliseconds(job.submitted),
             "payload": _shown(wanted),
-            "fileUrl": job.payload["fileUrl"],
+            **({"fileUrl": job.payload["fileUrl"]} if world.settings.file_url == "answer" else {}),
         },
         202,
     )
@@ -102,7 +102,9 @@ def write(world: World, job: Job) -> Outcome:
         writer.writerows(
             map(_cells, _found(world, _condition(job.payload["filter"], world.settings.range_ends)))
         )
-    return Outcome(result={"fileUrl": job.payload["fileUrl"]})
+    url = job.payload["fileUrl"]
+    told = {"none": None, "text": url}
+    return Outcome(result=told.get(world.settings.file_url, {"fileUrl": url}))
 
 
 def wipe(world: World) -> None:

@@ -60,9 +60,10 @@ def check_none_is_running(world: World, kind: str) -> None:
     """Refuse if a task of this kind is running."""
     running = world.jobs.running(SERVICE, kind)
     if running is not None:
+        id = f" with ID {running.id}" if world.settings.busy_with == "id" else ""
         raise refusal(
             412,
-            f"An issue archival task is already running with ID {running.id}."
+            f"An issue archival task is already running{id}."
             " To start a new one, cancel the task or wait for it to finish.",
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,8 @@ class Settings:
         ``off`` wants none.
     :param issues_per_task: how many issues one archive by JQL may match.
     :param issues_per_export: how many archived issues one export may hold.
-    :param range_ends: which ends of an export's range of dates belong to it, which Jira's reference leaves
-        open: ``both``, ``first`` or ``none``.
-    :param over_limit: what a JQL gets that matches more, which Jira's reference leaves open: ``refuse``
-        answers 400, ``first`` archives the first ones.
+
+    The rest is what the services' references leave open; see :data:`UNKNOWN`.
     """
 
     port: int = 0
@@ -34,5 +32,29 @@ class Settings:
     auth: Literal["strict", "any", "off"] = "strict"
     issues_per_task: int = 100_000
     issues_per_export: int = 1_000_000
-    range_ends: Literal["both", "first", "none"] = "first"
     over_limit: Literal["refuse", "first"] = "refuse"
+    no_match: Literal["task", "refuse"] = "task"
+    archived_again: Literal["ignore", "count", "report"] = "ignore"
+    busy_with: Literal["id", "nothing"] = "id"
+    range_ends: Literal["both", "first", "none"] = "first"
+    file_url: Literal["answer", "result", "text", "none"] = "answer"
+    project_again: Literal["nothing", "conflict", "operation"] = "nothing"
+
+
+UNKNOWN = {
+    "over_limit": "what a JQL gets that matches more than one archive may: a 400, or its first issues go",
+    "no_match": "what an archive by JQL gets that matches nothing: a task that archives nothing, or a 400",
+    "archived_again": "whether archiving an archived issue by key is ignored, counted as an update, or"
+    " reported as an error",
+    "busy_with": "whether the 412 of an archive or export names the task that is running",
+    "range_ends": "which ends of an export's range of dates belong to it",
+    "file_url": "where an export's file is told: in the answer and the task's result, in the result only,"
+    " there as a plain text, or nowhere",
+    "project_again": "what archiving an archived Toloka project gets: 204, 409, or a new operation",
+}
+"""What the services' references leave open, one way to settle it each: try your DAGs with all of them."""
+
+
+def choices_of(name: str) -> tuple[Any, ...]:
+    """Return the values that a setting can have."""
+    return get_args(get_type_hints(Settings)[name])

@@ -131,8 +131,11 @@ class Toloka:
         what, verb = action.split(".")
         row = self._find(what, request.path_params["id"])
         if row["status"] == _TARGETS[verb]:
-            # What a second archiving gets is not documented for projects; this is what pools get.
-            return Response(status_code=204)
+            again = self._world.settings.project_again if what == "project" else "nothing"
+            if again == "nothing":
+                return Response(status_code=204)
+            if again == "conflict":
+                raise Refusal(409, "CONFLICT_STATE", f"Project {row['id']} is archived already")
         self._check_state(what, verb, row)
         kind = action.upper()
         self._world.counters[f"jobs_submitted.{kind}"] += 1

@@ -59,6 +59,8 @@ def test_counts_for_another_client(archival_sandbox: Sandbox) -> None:
     assert other.myself()["emailAddress"] == credentials.JIRA_ADMIN_EMAIL
     assert other.my_permissions(permissions="ADMINISTER")["permissions"]["ADMINISTER"]["havePermission"]
     assert other.approximate_issue_count("key = DEMO-4") == 1
+    found = other.enhanced_search_issues("project = DEMO", fields="key", maxResults=0)
+    assert [issue.key for issue in found] == ["DEMO-1", "DEMO-2", "DEMO-3", "DEMO-4", "DEMO-5"]
 
 
 def test_archives_and_unarchives_by_key(archival_sandbox: Sandbox, admin: JiraCloud) -> None:

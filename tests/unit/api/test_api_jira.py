@@ -73,6 +73,12 @@ def read(request: Request[Any], said: Any, status: int = 200) -> Any:
             "/rest/api/3/search/approximate-count",
             {"jql": "project = HSP"},
         ),
+        (
+            jira.search_issues("project = HSP", 20),
+            "POST",
+            "/rest/api/3/search/jql",
+            {"jql": "project = HSP", "maxResults": 20, "fields": ["key"]},
+        ),
         (jira.myself(), "GET", "/rest/api/3/myself", None),
         (jira.is_admin(), "GET", "/rest/api/3/mypermissions?permissions=ADMINISTER", None),
     ],
@@ -225,6 +231,11 @@ def test_a_412_is_a_report_of_its_own_reason() -> None:
 def test_a_200_that_is_no_report_is_unreadable(body: bytes) -> None:
     with pytest.raises(http.UnreadableAnswer):
         jira.archive_issues(["A-1"]).read(Response(200, {}, body))
+
+
+def test_found_issues_are_their_keys_or_else_their_ids() -> None:
+    said = {"issues": [{"id": "1", "key": "A-1", "fields": {}}, {"id": "2"}], "isLast": True}
+    assert read(jira.search_issues("project = A", 2), said) == ("A-1", "2")
 
 
 def test_reports_add_up() -> None:

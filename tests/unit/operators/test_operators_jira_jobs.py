@@ -169,6 +169,33 @@ def test_a_dry_run_stops_after_the_count(
     assert "dry_run: nothing is archived" in logged
 
 
+@pytest.mark.parametrize("sample", [2, "2"])
+def test_a_sample_of_what_would_go_is_named_before_anything_does(
+    archival_sandbox: Sandbox, connections: Connections, context: Any, logged: list[str], sample: Any
+) -> None:
+    by_jql("project = DEMO ORDER BY key", dry_run=True, sample=sample).execute(context)
+    assert "2 of them: DEMO-1, DEMO-2" in logged
+    assert [request["path"].split("/", 4)[4] for request in archival_sandbox.requests()] == [
+        "search/approximate-count",
+        "search/jql",
+    ]
+
+
+def test_nothing_is_sampled_where_nothing_matches(
+    archival_sandbox: Sandbox, connections: Connections, context: Any
+) -> None:
+    by_jql("project = DEMO AND created < 2001-01-01", sample=5).execute(context)
+    assert archival_sandbox.requests("/rest/api/3/search/jql") == []
+
+
+def test_a_sample_that_is_no_number_archives_nothing(
+    archival_sandbox: Sandbox, connections: Connections, context: Any
+) -> None:
+    with pytest.raises(BadInput, match="sample must be a whole number"):
+        by_jql(sample="some").execute(context)
+    assert archival_sandbox.jobs() == []
+
+
 @pytest.mark.parametrize("dry_run", ["False", "false", False])
 def test_a_rendered_false_is_no_dry_run(
     archival_sandbox: Sandbox, connections: Connections, context: Any, pauses: Pauses, dry_run: Any

@@ -501,6 +501,36 @@ def day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 
 
+class TestSearch:
+    """``POST /search/jql``."""
+
+    def search(self, jira: Jira, **body: Any) -> requests.Response:
+        return jira.call("POST", "/search/jql", body)
+
+    def test_it_goes_on_from_page_to_page(self, jira: Jira) -> None:
+        found, token = [], None
+        while True:
+            more = {"nextPageToken": token} if token else {}
+            page = self.search(jira, jql="project = DEMO", maxResults=2, fields=["key"], **more).json()
+            found += [issue["key"] for issue in page["issues"]]
+            token = page.get("nextPageToken")
+            assert page["isLast"] is (token is None)
+            if token is None:
+                break
+        assert found == ["DEMO-1", "DEMO-2", "DEMO-3", "DEMO-4", "DEMO-5"]
+
+    def test_without_fields_there_is_only_the_id(self, jira: Jira) -> None:
+        (issue,) = self.search(jira, jql="key = DEMO-4").json()["issues"]
+        assert set(issue) == {"expand", "id", "self"}
+
+    def test_nobody_sees_nothing(self, stranger: Jira) -> None:
+        assert self.search(stranger, jql="project = DEMO").json() == {"issues": [], "isLast": True}
+
+    @pytest.mark.parametrize("more", [{"maxResults": 0}, {"maxResults": "x"}, {"nextPageToken": "x"}])
+    def test_bad_parameters_are_refused(self, jira: Jira, more: dict[str, Any]) -> None:
+        assert self.search(jira, jql="project = DEMO", **more).status_code == 400
+
+
 class TestCount:
     def test_it_counts(self, jira: Jira, member: Jira) -> None:
         for who in (jira, member):
