@@ -77,16 +77,19 @@ def archive(world: World, ids_or_keys: Iterable[str], user: User) -> Report:
     return Report(_archive(world, ids, user) + (len(already) if again == "count" else 0), refused)
 
 
-def archive_matching(world: World, condition: Sql, user: User, most: int) -> tuple[int, int]:
+def archive_matching(
+    world: World, condition: Sql, user: User, most: int, at: float | None = None
+) -> tuple[int, int]:
     """
-    Archive what matches, up to so many issues.
+    Archive what matches, up to so many issues, now or ``at`` an earlier time.
 
     Return how many were archived, subtasks included, and how many were not.
     """
     with world.database.transaction():
         matched = count(world.database, condition)
         sql = f"SELECT id FROM issues WHERE {_ARCHIVABLE} AND {condition.text} LIMIT {most}"  # noqa: S608 - values are bound
-        updated = _archive(world, [row[0] for row in world.database.rows(sql, condition.parameters)], user)
+        ids = [row[0] for row in world.database.rows(sql, condition.parameters)]
+        updated = _archive(world, ids, user, at)
         left = count(world.database, condition) if updated < matched else 0
     return updated, left
 
@@ -159,9 +162,9 @@ def _count(database: Database, condition: Sql, among: str) -> int:
     return int(database.value(sql, condition.parameters))
 
 
-def _archive(world: World, ids: list[int], user: User) -> int:
+def _archive(world: World, ids: list[int], user: User, at: float | None = None) -> int:
     sql = "UPDATE issues SET archived = ?, archiver = ? WHERE archived IS NULL AND "
-    parameters = (int(world.clock.now()), user.id, json.dumps(ids))
+    parameters = (int(world.clock.now() if at is None else at), user.id, json.dumps(ids))
     updated = sum(world.database.execute(sql + which, parameters) for which in _AND_SUBTASKS)
     world.counters["issues_archived"] += updated
     return updated

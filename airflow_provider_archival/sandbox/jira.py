@@ -185,7 +185,9 @@ def _archive_matching(world: World, job: Job) -> Outcome:
     """Do an archive task's work; the query means what it meant when it was sent."""
     user = USER_BY_ACCOUNT[job.submitted_by]
     condition = translate(job.payload["jql"], Reader(world.database, job.submitted, user))
-    updated, left = issues.archive_matching(world, condition, user, world.settings.issues_per_task)
+    updated, left = issues.archive_matching(
+        world, condition, user, world.settings.issues_per_task, at=job.ended
+    )
     return Outcome(result={"numberOfIssuesUpdated": updated, "numberOfIssuesNotUpdated": left})
 
 

@@ -187,7 +187,8 @@ class Jobs:
             if row is None or row["ended"] is not None:
                 return
             work = self._work.get((row["service"], row["kind"]))
-            came_to = work(self._as_job(row)) if work else Outcome()
+            # What it does, it did when its time had come, which may be a while ago.
+            came_to = work(replace(self._as_job(row), ended=at)) if work else Outcome()
             self.end(id, replace(came_to, **(outcome or {})), at)
 
     def _as_job(self, row: Any) -> Job:

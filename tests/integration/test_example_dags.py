@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import AIRFLOW_SETTINGS, PROJECT, Airflow
 
+from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.hooks.toloka import TolokaHook
 from airflow_provider_archival.operators.base import RemoteJobOperator
 
@@ -50,6 +51,7 @@ def test_the_examples_are_those_that_the_documentation_names() -> None:
     assert IDS == [
         "archival_quickstart",
         "jira_archive_mapped",
+        "jira_restore",
         "jira_retention",
         "jira_submit_and_sense",
         "toloka_decommission",
@@ -174,6 +176,30 @@ def test_retention_archives_what_is_old_and_done_and_exports_that(
     assert request["body"]["projects"] == ["DEMO"]
     assert set(request["body"]["archivedDateRange"]) == {"dateAfter", "dateBefore"}
     assert sandbox.counters()["jobs_submitted"] == {"archive": 1, "export": 1}
+
+
+def test_restore_brings_back_what_a_retention_run_archived_and_nothing_else(
+    sandbox: Sandbox, airflow: Airflow, example: Example, tmp_path: Path
+) -> None:
+    JiraCloudHook().archive_issues(["DEMO-5"])
+    sandbox.advance(60)
+    done = airflow.run(example("jira_retention"), {"destination": str(tmp_path)})
+    assert [sandbox.issue(f"DEMO-{number}")["archived"] for number in range(1, 6)] == [True] * 5
+
+    undone = airflow.run(example("jira_restore"), {"run_id": done.run_id})
+    assert set(undone.states().values()) == {"success"}
+    assert undone.xcom("restore") == {"requested": 2, "unarchived": 4, "errors": {}}
+    assert [sandbox.issue(f"DEMO-{number}")["archived"] for number in range(1, 6)] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize(("destination", "message"), [("", "saved no CSV"), (None, "no finished run")])
+def test_restore_says_what_is_missing(
+    sandbox: Sandbox, airflow: Airflow, example: Example, destination: str | None, message: str
+) -> None:
+    run_id = "none" if destination is None else airflow.run(example("jira_retention")).run_id
+    done = airflow.run(example("jira_restore"), {"run_id": run_id})
+    assert (done.state, done.tries("archived_by_the_run")) == ("failed", 1)
+    assert message in done.log
 
 
 def test_retention_archives_nothing_when_more_matches_than_the_guard_allows(

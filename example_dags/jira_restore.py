@@ -1,0 +1,81 @@
+"""
+### Undo a retention run
+
+Brings back the issues that one run of `jira_retention` archived. Which these are is read from the CSV that
+the run exported, so that run needs a **destination**. The CSV holds all that was archived in those days: issues
+that were not archived while the run's own Jira tasks ran are left alone, and subtasks come back with their
+parents.
+
+- **run_id**: the run to undo, such as `scheduled__2026-01-31T02:30:00+00:00`
+
+Needs the connection `jira_cloud_default`. It can be run again: what is back is left alone.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import Param, dag, task
+
+from airflow_provider_archival.operators.jira import JiraUnarchiveIssuesOperator
+
+
+@dag(
+    dag_id="jira_restore",
+    schedule=None,
+    start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
+    catchup=False,
+    tags=["archival", "jira"],
+    params={"run_id": Param(type="string", minLength=1, description="The run of jira_retention to undo.")},
+    default_args={
+        "retries": 4,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=10),
+    },
+    doc_md=__doc__,
+)
+def jira_restore() -> None:
+    @task
+    def archived_by_the_run(params: dict[str, Any], ti: Any) -> list[str]:
+        """Return the keys of the issues that the run archived."""
+        import csv
+
+        from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+
+        of_the_run = {"dag_id": "jira_retention", "run_id": params["run_id"]}
+        archive, export = (ti.xcom_pull(task_ids=task_id, **of_the_run) for task_id in ("archive", "export"))
+        if not archive or not export:
+            raise AirflowFailException(
+                f"There is no finished run of jira_retention named {params['run_id']!r}."
+            )
+        paths = [file["path"] for file in export["files"] if file["path"]]
+        if archive["tasks"] and not paths:
+            raise AirflowFailException(
+                "That run saved no CSV: it had no destination. Get the CSV from the e-mail that Jira sent,"
+                " and give its keys to a JiraUnarchiveIssuesOperator."
+            )
+        # By Jira's own clock, on both sides.
+        spans = [
+            (pendulum.parse(one["submitted"]), pendulum.parse(one["finished"])) for one in archive["tasks"]
+        ]
+        keys = []
+        for path in paths:
+            with ObjectStoragePath(path).open("r", encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    moment = pendulum.parse(row["ArchivedDate"], strict=False).start_of("second")
+                    in_time = any(begin.start_of("second") <= moment <= end for begin, end in spans)
+                    if in_time and not row.get("Parent"):
+                        keys.append(row["Issue key"])
+        return keys
+
+    JiraUnarchiveIssuesOperator(
+        task_id="restore",
+        issue_ids_or_keys=archived_by_the_run(),
+        doc_md="Any number of issues. Fails when some could not be brought back, and names them.",
+    )
+
+
+jira_restore()
