@@ -2,9 +2,9 @@
 ### Undo a retention run
 
 Brings back the issues that one run of `jira_retention` archived. Which these are is read from the CSV that
-the run exported, so that run needs a **destination**. The CSV holds all that was archived in those days: issues
-that were not archived while the run's own Jira tasks ran are left alone, and subtasks come back with their
-parents.
+the run exported, so that run needs a **destination**. The CSV holds all that was archived in those days:
+issues that were not archived while the run's own Jira tasks ran are left alone, and subtasks come back with
+their parents.
 
 - **run_id**: the run to undo, such as `scheduled__2026-01-31T02:30:00+00:00`
 

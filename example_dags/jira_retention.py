@@ -6,8 +6,8 @@ Archives the issues of some projects that nobody has touched for a while, then e
 - **projects**: the keys, such as `ABC`
 - **age**: how long an issue must have been left alone, as JQL writes it: `2y`, `26w`, `90d`
 - **guard**: more issues than this, and nothing is archived: somebody should look first
-- **destination**: a folder for the exported CSV, local or at an object store; `jira_restore` undoes a run that
-  has one
+- **destination**: a folder for the exported CSV, local or at an object store; `jira_restore` undoes a run
+  that has one
 
 Needs the connection `jira_cloud_default`, and a one-slot pool, since Jira runs one archive at a time:
 `airflow pools set jira_archival 1 "Jira archives one thing at a time" --include-deferred`.
