@@ -5,7 +5,7 @@ A3 := .venv
 A2 := .venv-airflow2
 CLIENTS := .venv-clients
 
-.PHONY: help demo ui test test-airflow2 test-system test-clients test-rest lint format constraints clean
+.PHONY: help demo ui test test-airflow2 test-system test-scale test-clients test-rest benchmarks lint format constraints clean
 
 help:
 	@echo "make demo           archive, export and archive again, through a real Airflow, against the sandbox"
@@ -13,6 +13,8 @@ help:
 	@echo "make test           lint, types, unit and integration tests on the newest Airflow"
 	@echo "make test-airflow2  the same tests on Airflow 2.11"
 	@echo "make test-system    what a retry does, on real Airflow processes that are killed; also on Airflow 2.11"
+	@echo "make test-scale     a million issues, a file of 1,500,000 rows, 5,000 pools; 8 GB of memory"
+	@echo "make benchmarks     requests, time and memory as runs grow; writes benchmarks/RESULTS.md"
 	@echo "make test-clients   the sandbox against the services' independent clients"
 	@echo "make test-rest      everything but make test, several at once"
 	@echo "make constraints    renew the pins of the test environments"
@@ -66,9 +68,15 @@ test-rest: $(A3)/.ready $(A2)/.ready $(CLIENTS)/.ready
 	$(MAKE) --output-sync -j3 airflow3/tests/system airflow2/tests/integration airflow2/tests/system \
 		airflow2/tests/unit test-clients
 
+test-scale: $(A3)/.ready
+	$(A3)/bin/python -m pytest -q -m scale tests/system
+
+benchmarks: $(A3)/.ready
+	$(A3)/bin/python benchmarks/run.py
+
 # These spend most of their time waiting for Airflow's own loops, so several run at once.
 airflow3/tests/integration: PARALLEL := -n 4
-airflow3/tests/system: PARALLEL := -n 3 --dist worksteal
+airflow3/tests/system: PARALLEL := -n 3 --dist worksteal -m "not scale"
 airflow2/tests/system: PARALLEL := -n 2 --dist worksteal
 
 airflow3/%: $(A3)/.ready

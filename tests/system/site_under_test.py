@@ -156,7 +156,7 @@ class Site:
             f"{self.sandbox.base_url}{SUBMIT_PATHS[ARCHIVE]}",
             json={"jql": jql},
             auth=(credentials.JIRA_ADMIN_EMAIL, credentials.JIRA_ADMIN_API_TOKEN),
-            timeout=30,
+            timeout=120,
         )
         assert answer.status_code == 202, answer.text
         return str(answer.json().rsplit("/", 1)[-1])
