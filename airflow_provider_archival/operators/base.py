@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 J = TypeVar("J", bound=Job)
 
 _BACKSTOP = 60.0
+# Airflow's own sign for a deferral that it ended, with the reason in "error".
+_DEFERRAL_FAILED = "__fail__"
 _FIRST_PAUSE = 1.0
 # With the pauses between them: about half a minute of looking before a try fails and leaves it to the next.
 _LOOKS = 5
@@ -190,6 +192,12 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         if outcome == outcomes.REFUSED:
             raise self._refused(job, event["message"])
         return self._go_on(context, progress)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; where Airflow gave up on the triggerer, say so and what to do."""
+        if next_method == _DEFERRAL_FAILED and "timeout" in str(next_kwargs).lower():
+            raise self._nobody_looked(context)
+        return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
         """Cancel the running jobs when the worker's process is told to stop; with ``cancel_on_kill`` only."""
@@ -398,6 +406,21 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         progress.done.append(job)
         progress.pending.pop(0)
         self._memory.keep(progress)
+
+    def _nobody_looked(self, context: Context) -> JobTimeout:
+        """Return the error for a deferral that Airflow ended, and deal with the job as after any timeout."""
+        known = Memory(context, self.durable).recall()
+        pending = Progress.from_dict(known, self.job_from).pending if known else []
+        if self.cancel_on_timeout:
+            for job in pending:
+                self._cancel_quietly(job)
+        name = self.hook.name_of(pending[0].id) if pending else f"The {self.hook.job_word}"
+        return JobTimeout(
+            f"{name} did not end in time, or nobody saw it: no triggerer looked before the time was up. Check"
+            " that a triggerer is running and keeps up. What was submitted goes on at"
+            f" {self.hook.service}, and a retry takes it up.",
+            pending[0].to_dict() if pending else {"id": None},
+        )
 
     def _blocked_too_long(self, progress: Progress[J]) -> JobTimeout:
         other = self.hook.name_of(progress.blocker) if progress.blocker else f"Another {self.hook.job_word}"

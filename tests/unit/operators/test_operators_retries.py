@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tries import Killed, Tries
+from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
+from tries import Killed, Store, Tries
 
 from airflow_provider_archival.exceptions import JiraTaskFailed, JobGone, JobTimeout, ServiceFault
 from airflow_provider_archival.operators.jira import (
@@ -19,7 +20,7 @@ from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY, PROJEC
 
 if TYPE_CHECKING:
     from airflow_provider_archival.sandbox.client import Sandbox
-    from tests.unit.conftest import Connections, Pauses
+    from tests.unit.conftest import Connections, Pauses, TaskInstance
 
 pytestmark = pytest.mark.usefixtures("connections", "pauses")
 
@@ -285,6 +286,32 @@ def test_a_try_after_a_timeout_attaches(tries: Tries, archival_sandbox: Sandbox,
     archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "thaw")
     tries.run(**export())
     assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
+
+
+@pytest.mark.parametrize("reason", ["Trigger timeout", "Trigger/execution timeout"])
+@pytest.mark.parametrize("cancels", [False, True], ids=["goes on", "cancelled"])
+def test_a_deferral_that_no_triggerer_took_up_is_a_timeout_that_says_what_to_do(
+    ti: TaskInstance, store: Store, archival_sandbox: Sandbox, reason: str, cancels: bool
+) -> None:
+    context: Any = {"ti": ti, "task_state_store": store}
+    task = JiraExportArchivedIssuesOperator(
+        task_id="task", deferrable=True, poll_interval=5, cancel_on_timeout=cancels
+    )
+    with pytest.raises(TaskDeferred):
+        task.execute(context)
+    (job,) = archival_sandbox.jobs()
+    with pytest.raises(JobTimeout, match=f"task {job['id']} did not end .* a triggerer is running") as caught:
+        # As Airflow's scheduler has it when the deferral's own timeout passes.
+        task.resume_execution("__fail__", {"error": reason}, context)
+    assert caught.value.job["task_id"] == job["id"]
+    assert archival_sandbox.jobs()[0]["status"] == ("CANCELLING" if cancels else "QUEUED")
+
+
+def test_a_trigger_that_broke_is_no_timeout(context: Any) -> None:
+    task = JiraExportArchivedIssuesOperator(task_id="task")
+    with pytest.raises(AirflowException, match="Trigger failure") as caught:
+        task.resume_execution("__fail__", {"error": "Trigger failure"}, context)
+    assert not isinstance(caught.value, JobTimeout)
 
 
 def test_a_task_that_is_being_cancelled_is_waited_for_and_submitted_anew(
