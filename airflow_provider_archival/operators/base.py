@@ -16,12 +16,11 @@ from airflow_provider_archival.api.http import Busy, NotFound
 from airflow_provider_archival.api.polling import Job, Wait
 from airflow_provider_archival.exceptions import (
     JobError,
-    JobGone,
     JobTimeout,
     ServiceFault,
     ServiceRefusal,
-    WatchRefused,
 )
+from airflow_provider_archival.operators import failures
 from airflow_provider_archival.operators.progress import Memory, Progress, Submission, began_before
 from airflow_provider_archival.triggers import base as outcomes
 from airflow_provider_archival.triggers.base import PauseTrigger
@@ -177,7 +176,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         outcome, seen = event["outcome"], event.get("job")
         if progress.blocker is not None:
             if outcome == outcomes.TIMEOUT:
-                raise self._blocked_too_long(progress)
+                raise failures.blocked_too_long(self.hook, progress.blocker)
             progress.blocker = None if outcome == outcomes.ENDED else ""
             return self._go_on(context, progress)
         if seen:
@@ -188,9 +187,9 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
                 self._cancel_quietly(job)
             raise self.hook.timed_out(job)
         if outcome == outcomes.GONE:
-            raise self._gone(job)
+            raise failures.gone(self.hook, job)
         if outcome == outcomes.REFUSED:
-            raise self._refused(job, event["message"])
+            raise failures.refused(self.hook, job, event["message"])
         return self._go_on(context, progress)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -236,7 +235,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             seen = self.look_firmly(job)
         except ServiceRefusal as refusal:
             if not isinstance(refusal.error, NotFound):
-                raise self._refused(job, str(refusal)) from None
+                raise failures.refused(self.hook, job, str(refusal)) from None
             self.log.warning("%s of an earlier try is gone: submitting anew", name)
             self._count("terminal_resubmit")
             return None
@@ -351,7 +350,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         """Wait until another job has ended, however it ends."""
         running, progress_left = progress.blocker, progress.end_time - time.time()
         if progress_left <= 0:
-            raise self._blocked_too_long(progress)
+            raise failures.blocked_too_long(self.hook, progress.blocker)
         if not running:
             pause = min(_FIRST_PAUSE * 2 ** min(progress.blocked, 10), self.poll_interval, progress_left)
             if self.deferrable:
@@ -365,7 +364,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             try:
                 self.hook.wait_for(lambda: self.look(other), other, wait)
             except JobTimeout:
-                raise self._blocked_too_long(progress) from None
+                raise failures.blocked_too_long(self.hook, progress.blocker) from None
             except ServiceRefusal as refusal:
                 # It is another's, so perhaps not to be seen: ask again after a pause.
                 self.log.info("%s can't be watched: %s", self.hook.name_of(running), refusal)
@@ -382,8 +381,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             return self.hook.wait_for(lambda: self.look(job), job, wait)
         except ServiceRefusal as refusal:
             if isinstance(refusal.error, NotFound):
-                raise self._gone(job) from None
-            raise self._refused(job, str(refusal)) from None
+                raise failures.gone(self.hook, job) from None
+            raise failures.refused(self.hook, job, str(refusal)) from None
         except JobTimeout:
             if self.cancel_on_timeout:
                 self._cancel_quietly(job)
@@ -408,43 +407,18 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         self._memory.keep(progress)
 
     def _nobody_looked(self, context: Context) -> JobTimeout:
-        """Return the error for a deferral that Airflow ended, and deal with the job as after any timeout."""
+        """Return the error for a deferral that Airflow ended, and deal with the jobs as after any timeout."""
         known = Memory(context, self.durable).recall()
         pending = Progress.from_dict(known, self.job_from).pending if known else []
         if self.cancel_on_timeout:
             for job in pending:
                 self._cancel_quietly(job)
-        name = self.hook.name_of(pending[0].id) if pending else f"The {self.hook.job_word}"
-        return JobTimeout(
-            f"{name} did not end in time, or nobody saw it: no triggerer looked before the time was up. Check"
-            " that a triggerer is running and keeps up. What was submitted goes on at"
-            f" {self.hook.service}, and a retry takes it up.",
-            pending[0].to_dict() if pending else {"id": None},
-        )
-
-    def _blocked_too_long(self, progress: Progress[J]) -> JobTimeout:
-        other = self.hook.name_of(progress.blocker) if progress.blocker else f"Another {self.hook.job_word}"
-        return JobTimeout(
-            f"{other} was in the way all the time, so nothing was submitted. Wait for its end, or give this a"
-            " longer timeout; a one-slot Airflow pool keeps your own tasks from meeting.",
-            {"id": progress.blocker},
-        )
+        return failures.nobody_looked(self.hook, pending[0] if pending else None)
 
     def _count(self, what: str) -> None:
         """Emit the metrics that Airflow's own resumable operators emit; they came with the store."""
         if self._memory.exists:
             Stats.incr(f"resumable_job.{what}", tags={"operator": type(self).__name__})
-
-    def _gone(self, job: J) -> JobError:
-        return JobGone(
-            f"{self.hook.service} does not know {self.hook.job_word} {job.id} any more: what it did can't be"
-            " told. A retry submits anew.",
-            job.to_dict(),
-        )
-
-    def _refused(self, job: J, message: str) -> WatchRefused:
-        name = self.hook.name_of(job.id)
-        return WatchRefused(f"{name} goes on, but can't be watched. {message}", job.to_dict())
 
     def _cancel_quietly(self, job: J) -> None:
         try:
