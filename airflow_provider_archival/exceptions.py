@@ -114,7 +114,7 @@ class FilesDiffer(AirflowFailException):
 
 
 class TooManyIssues(AirflowFailException):
-    """A JQL matches more issues than ``max_issues`` allows; nothing was archived."""
+    """A JQL matches more issues than ``max_issues`` allows, or than Jira takes where they can't be cut."""
 
 
 class PoolsNotArchived(AirflowFailException):

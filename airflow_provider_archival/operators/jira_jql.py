@@ -52,7 +52,8 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         for ``deferrable``, ``poll_interval`` and ``timeout`` (seconds), ``cancel_on_kill``,
         ``cancel_on_timeout``. All tasks but the last are always waited for.
     :raises BadInput: the JQL is empty
-    :raises TooManyIssues: more than ``max_issues`` match; not retried
+    :raises TooManyIssues: more than ``max_issues`` match, or more were created in one minute than Jira takes;
+        not retried
     :raises ServiceRefusal: Jira finds fault with the JQL or the caller; not retried
     :raises ServiceFault: Jira is down; retried
     :raises JiraTaskFailed, JiraTaskCancelled, JiraTaskDead: how a task ended; retried
@@ -238,6 +239,14 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
                 elif part.matched > _safe(self._most()) and (parts := self._cut(part))[1:]:
                     # The count was an estimate, and too low.
                     self._replace(window, parts, notes)
+                elif part.matched > _safe(self._most()):
+                    raise TooManyIssues(
+                        f"About {part.matched} issues were created in one minute, and Jira refuses so many"
+                        f" at once: {part.window}. The windows before it are archived. Give these a task of"
+                        " their own for each project or issue type, then clear this task for the rest. Jira"
+                        " says:"
+                        f" {' '.join(refusal.error.messages)}"
+                    ) from None
                 else:
                     raise
                 return None

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError
@@ -154,6 +154,16 @@ class Sandbox:
         """Count issues, archived ones (True), the others (False), or both."""
         query = {"jql": jql} | ({} if archived is None else {"archived": str(archived).lower()})
         return int(self._call("GET", f"/issues?{urlencode(query)}")["count"])
+
+    def add_issues(self, project: str, created: Sequence[float]) -> list[str]:
+        """
+        Add a Jira issue for each time of creation, and return their keys.
+
+        :param project: the project's key
+        :param created: epoch seconds
+        """
+        added = self._call("POST", "/issues", {"project": project, "created": list(created)})
+        return [str(key) for key in added["keys"]]
 
     def add_toloka_project(self, **project: Any) -> dict[str, Any]:
         """Add a project with ``pools`` pools of the given ``status``; returns its id and theirs."""

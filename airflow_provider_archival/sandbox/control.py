@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from airflow_provider_archival.sandbox import issues, jira, jira_auth, toloka
+from airflow_provider_archival.sandbox import issues, jira, jira_auth, jira_seed, toloka
 from airflow_provider_archival.sandbox.faults import BadFault, Faults
 from airflow_provider_archival.sandbox.jobs import CANCELLED, DEAD, FAILED, Outcome
 from airflow_provider_archival.sandbox.traffic import Traffic, most_at_once
@@ -59,6 +59,7 @@ class Control:
             ("POST", "/clock", self.advance_clock),
             ("POST", "/tokens/expire", self.expire_tokens),
             ("GET", "/issues", self.count_issues),
+            ("POST", "/issues", self.add_issues),
             ("GET", "/issues/{key}", self.issue),
             ("POST", "/toloka/projects", self.add_toloka_project),
             ("POST", "/reset", self.reset),
@@ -184,6 +185,17 @@ class Control:
         except ValueError as error:
             raise BadRequest("jql", str(error)) from error
         return JSONResponse({"count": number})
+
+    async def add_issues(self, request: Request) -> Response:
+        wanted = await _json(request)
+        created = wanted.get("created")
+        if not isinstance(created, list) or not all(isinstance(at, int | float) for at in created):
+            raise BadRequest("created", "want an array of epoch seconds")
+        try:
+            keys = jira_seed.add(self._world, str(wanted.get("project")), created)
+        except ValueError as error:
+            raise BadRequest("project", str(error)) from error
+        return JSONResponse({"keys": keys}, 201)
 
     async def add_toloka_project(self, request: Request) -> Response:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from airflow_provider_archival.sandbox import issues
@@ -17,6 +17,7 @@ from airflow_provider_archival.sandbox.jira_catalog import (
     IN_REVIEW,
     LABELS,
     MEMBER,
+    PROJECT_BY_KEY,
     PROJECTS,
     STORY,
     SUBTASK,
@@ -48,6 +49,8 @@ _THINGS = (
     "product page",
 )
 
+_ADDED = "An issue that was added"
+
 # (id, project, number, type, status, labels, reporter, assignee, created, updated, resolved, parent, summary)
 Row = tuple[
     int, int, int, int, int, int | None, int | None, int | None, int, int, int | None, int | None, str
@@ -73,7 +76,27 @@ def seed(world: World) -> None:
 
 def wipe(world: World) -> None:
     """Bring every issue back as it was seeded."""
+    world.database.execute("DELETE FROM issues WHERE summary = ?", (_ADDED,))
     world.database.execute("UPDATE issues SET archived = NULL, archiver = NULL WHERE archived IS NOT NULL")
+
+
+def add(world: World, project: str, created: Sequence[float]) -> list[str]:
+    """Add a task that is done for each time of creation, in epoch seconds, and return their keys."""
+    found = PROJECT_BY_KEY.get(project)
+    if found is None:
+        raise ValueError(f"there is no project {project}")
+    database = world.database
+    with database.transaction():
+        id = database.value("SELECT max(id) FROM issues")
+        number = database.value("SELECT coalesce(max(number), 0) FROM issues WHERE project = ?", (found.id,))
+        database.execute_many(
+            _INSERT,
+            (
+                (id + n, found.id, number + n, TASK, DONE, None, None, None, *[int(at)] * 3, None, _ADDED)
+                for n, at in enumerate(created, start=1)
+            ),
+        )
+    return [f"{project}-{number + n}" for n in range(1, len(created) + 1)]
 
 
 def _rows(random: Random, number_of_issues: int, now: int) -> Iterator[Row]:

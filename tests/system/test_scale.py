@@ -74,7 +74,7 @@ def test_more_issues_than_an_export_holds_become_one_file_with_each_once(
 
     value = run.value()
     assert len(value["tasks"]) > 1
-    assert site.most_at_once(EXPORT) == 1
+    assert site.most_at_once(EXPORT) <= 1
     (file,) = value["files"]
     assert file["rows"] == archived
     assert file["bytes"] == destination.stat().st_size
