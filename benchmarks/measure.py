@@ -24,6 +24,8 @@ from airflow_provider_archival.sandbox import credentials
 SANDBOX = os.environ["SANDBOX"]
 LOGIN = (credentials.JIRA_ADMIN_EMAIL, credentials.JIRA_ADMIN_API_TOKEN)
 MEBIBYTE = 1024 * 1024
+# The best of so many, in turns: what else the machine does is not what is measured.
+ROUNDS = 3
 
 
 class TaskInstance:
@@ -86,8 +88,13 @@ def keys(number: int) -> dict[str, Any]:
             answer = session.put(f"{SANDBOX}/rest/api/3/issue/archive", json=body, auth=LOGIN, timeout=300)
             answer.json()
 
-    ask("POST", "/reset")
-    alone, _ = timed(loop)
+    times, alone_times = [seconds], []
+    for _ in range(ROUNDS):
+        ask("POST", "/reset")
+        alone_times.append(timed(loop)[0])
+        ask("POST", "/reset")
+        times.append(run(operator)[0])
+    seconds, alone = min(times), min(alone_times)
     return {
         "archived": result["archived"],
         "requests": made,

@@ -62,10 +62,10 @@ def archival_quickstart() -> None:
     )
     export = JiraExportArchivedIssuesOperator(
         task_id="export",
-        archived_after="{{ dag_run.start_date }}",
+        archived_after="{{ macros.ds_add(dag_run.start_date | ds, -1) }}",
         destination="{{ params.destination }}",
         pool="jira_archival",
-        doc_md="Exports what was archived since this run began.",
+        doc_md="Exports what was archived since the day before this run.",
     )
     TolokaArchiveProjectOperator(
         task_id="archive_toloka_project", project_id="{{ params.toloka_project_id }}"

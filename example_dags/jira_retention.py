@@ -77,9 +77,9 @@ def jira_retention() -> None:
     export = JiraExportArchivedIssuesOperator(
         task_id="export",
         projects="{{ params.projects }}",
-        archived_after="{{ dag_run.start_date }}",
+        archived_after="{{ macros.ds_add(dag_run.start_date | ds, -1) }}",
         destination="{{ params.destination }}",
-        doc_md="Exports what was archived since the day on which this run began.",
+        doc_md="Exports what was archived since the day before this run: Jira may not count that day itself.",
     )
     archive >> export
 

@@ -48,9 +48,10 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
 
     :param projects: project keys; None for all. A list, an XCom, a string with commas or white space, JSON
     :param archived_by: account ids; None for all
-    :param archived_after: the first day: ``YYYY-MM-DD``, a date, a time (its day in UTC) or a template. With
-        ``archived_before`` alone it is 2002-01-01.
-    :param archived_before: the last day; with ``archived_after`` alone it is tomorrow
+    :param archived_after: the begin of the range: ``YYYY-MM-DD``, a date, a time (its day in UTC) or a
+        template. With ``archived_before`` alone it is 2002-01-01. Whether Jira takes the ends of a range for
+        parts of it is not documented: give a day more on both sides where none may be missing.
+    :param archived_before: the end of the range; with ``archived_after`` alone it is tomorrow
     :param issue_types: issue type ids; None for all
     :param reporters: account ids; None for all
     :param destination: where to put the CSV: a folder, or a path that ends in ``.csv``, as a local path or
