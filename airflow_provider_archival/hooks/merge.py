@@ -79,6 +79,8 @@ class _Merging:
         self._seen.execute("PRAGMA journal_mode = OFF")
         self._seen.execute("PRAGMA synchronous = OFF")
         self._seen.execute("CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        # One transaction for all: nobody else reads it, and it does not outlive the merge.
+        self._seen.execute("BEGIN")
         self._header: list[str] | None = None
         self.key: int | None = None
         self.rows = self.dropped = 0

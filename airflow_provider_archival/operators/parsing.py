@@ -13,6 +13,8 @@ import pendulum
 
 from airflow_provider_archival.exceptions import BadInput
 
+_NAME = re.compile(r"[\w-]+")
+
 
 def names_of(value: Any, parameter: str) -> list[str]:
     """
@@ -39,7 +41,11 @@ def _names(value: Any, parameter: str) -> Iterable[str]:
         yield str(value)
     elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
         for item in value:
-            yield from _names(item, parameter)
+            # A name by itself is what nearly all are, of perhaps a hundred thousand.
+            if isinstance(item, str) and _NAME.fullmatch(item):
+                yield item
+            else:
+                yield from _names(item, parameter)
     else:
         raise BadInput(f"{parameter} must be a list of names or a string of them; got {_shown(value)}")
 
