@@ -13,7 +13,7 @@ help:
 	@echo "make test           lint, types, unit and integration tests on the newest Airflow"
 	@echo "make test-airflow2  the same tests on Airflow 2.11"
 	@echo "make test-system    what a retry does, on real Airflow processes that are killed; also on Airflow 2.11"
-	@echo "make test-scale     a million issues, a file of 1,500,000 rows, 5,000 pools; 8 GB of memory"
+	@echo "make test-scale     a million issues, a file of 1,500,000 rows, 5,000 pools; some 15 minutes"
 	@echo "make benchmarks     requests, time and memory as runs grow; writes benchmarks/RESULTS.md"
 	@echo "make test-clients   the sandbox against the services' independent clients"
 	@echo "make test-rest      everything but make test, several at once"

@@ -38,7 +38,7 @@ class TolokaHook(ServiceHook):
     :class:`~airflow_provider_archival.exceptions.ServiceFault` where it may, and
     :class:`~airflow_provider_archival.exceptions.ConnectionNotUsable` for an incomplete connection.
     Requests are values of :mod:`airflow_provider_archival.api.toloka`; :meth:`call` and :meth:`acall` send
-    any.
+    any. A process sends at most 250 requests a second through a connection; Toloka takes 300.
 
     .. seealso:: https://toloka.ai/docs/api/api-reference/
 

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from airflow_provider_archival.hooks.toloka import TolokaHook
 
 
-class TolokaOperationTrigger(JobTrigger):
+class _TolokaTrigger(JobTrigger):
+    """Looks at Toloka."""
+
+    toloka_conn_id: str
+
+    def make_hook(self) -> TolokaHook:
+        from airflow_provider_archival.hooks.toloka import TolokaHook
+
+        return TolokaHook(self.toloka_conn_id)
+
+
+class TolokaOperationTrigger(_TolokaTrigger):
     """
     Watch a Toloka operation until it ends; see :class:`~airflow_provider_archival.triggers.base.JobTrigger`.
 
@@ -57,16 +68,11 @@ class TolokaOperationTrigger(JobTrigger):
         """Say that the operation goes on; Airflow 3.3 and later call this when a user acts on the task."""
         self.log.warning("Toloka operation %s can't be cancelled; it goes on", self.operation_id)
 
-    def make_hook(self) -> TolokaHook:
-        from airflow_provider_archival.hooks.toloka import TolokaHook
-
-        return TolokaHook(self.toloka_conn_id)
-
     async def look(self, hook: TolokaHook) -> TolokaOperation:
         return await hook.acall(toloka.get_operation(self.operation_id), attempts=1)
 
 
-class TolokaBatchTrigger(JobTrigger):
+class TolokaBatchTrigger(_TolokaTrigger):
     """
     Watch many Toloka operations until all have ended, 500 a request.
 
@@ -106,11 +112,6 @@ class TolokaBatchTrigger(JobTrigger):
     async def on_kill(self) -> None:
         """Say that the operations go on; Airflow 3.3 and later call this when a user acts on the task."""
         self.log.warning("Toloka operations can't be cancelled; they go on: %s", self._batch.id)
-
-    def make_hook(self) -> TolokaHook:
-        from airflow_provider_archival.hooks.toloka import TolokaHook
-
-        return TolokaHook(self.toloka_conn_id)
 
     async def look(self, hook: TolokaHook) -> OperationBatch:
         return await hook.aget_batch(self._batch)
