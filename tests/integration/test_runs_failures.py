@@ -396,10 +396,10 @@ def test_a_pool_with_fresh_rejections_says_to_wait(sandbox: Sandbox, run: RunIt,
     fails_for_good(
         run,
         project(PROJECT_WITH_REJECTIONS, archive_pools=True, deferrable=deferrable),
-        "ServiceRefusal",
-        "HTTP 409",
+        "PoolsNotArchived",
+        "CONFLICT_STATE",
         "rejected less than 9 days ago",
-        "nine days must have passed since the last rejection",
+        "can be archived nine days after the last rejection",
     )
 
 
