@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from airflow_provider_archival.exceptions import PoolsNotArchived, ServiceRefusa
 from airflow_provider_archival.operators.parsing import flag_of
 from airflow_provider_archival.operators.progress import Progress, Submission
 from airflow_provider_archival.operators.toloka_operations import (
+    CLOCK_DIFFERENCE,
     DEFAULT_CONN_ID,
     TolokaJob,
     TolokaJobOperator,
@@ -231,8 +231,9 @@ class TolokaArchiveProjectOperator(TolokaJobOperator):
             notes["members_archived"] = True
         if not running:
             return None
-        submitted = min(one.submitted or "" for one in running.values()) or time.time()
-        return OperationBatch(step.type, project_id, time_before(submitted, 1), len(running))
+        submitted = min(one.submitted or "" for one in running.values())
+        begin = time_before(submitted, 1) if submitted else time_before(notes["begin"], CLOCK_DIFFERENCE)
+        return OperationBatch(step.type, project_id, begin, len(running))
 
     def _archived(self, notes: dict[str, Any]) -> list[dict[str, Any]]:
         """List the pools and trainings that this run archived, those of earlier tries among them."""
