@@ -94,7 +94,7 @@ def test_a_deferral_is_small_and_plain_data(
         assert len(json.dumps(deferred.trigger.serialize())) < 4000
 
 
-@pytest.mark.parametrize("killed_at", range(1, 26, 2))
+@pytest.mark.parametrize("killed_at", range(1, 26, 4))
 @pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
 def test_a_crash_at_any_point_and_a_retry_start_each_operation_once(
     tries: Tries,

@@ -23,38 +23,32 @@ if TYPE_CHECKING:
 
     from airflow_provider_archival.sandbox.client import Sandbox
 
-# What each is tried with lives here, but for these two, which have files of their own.
-ELSEWHERE = {"over_limit": "test_operators_windows.py", "range_ends": "test_operators_exports.py"}
-HERE = [(name, value) for name in UNKNOWN if name not in ELSEWHERE for value in choices_of(name)]
+# These two are tried in files of their own: test_operators_windows.py and test_operators_exports.py.
+ELSEWHERE = {"over_limit", "range_ends"}
+HERE = sorted(set(UNKNOWN) - ELSEWHERE)
+# As many sandboxes as a question has answers at most: each answer to each question is in one of them.
+ANSWERS = [
+    {name: choices_of(name)[number % len(choices_of(name))] for name in HERE}
+    for number in range(max(len(choices_of(name)) for name in HERE))
+]
 
 
-@pytest.fixture(scope="session")
-def _sandboxes(archival_sandbox_factory: Any) -> dict[tuple[str, str], Sandbox]:
-    return {(name, value): archival_sandbox_factory(**{name: value}) for name, value in HERE}
+@pytest.fixture(scope="session", params=ANSWERS, ids=lambda answers: "-".join(map(str, answers.values())))
+def _settled(request: pytest.FixtureRequest, archival_sandbox_factory: Any) -> Sandbox:
+    started: Sandbox = archival_sandbox_factory(**request.param)
+    return started
 
 
 @pytest.fixture
-def chosen() -> tuple[str, str]:
-    """The setting that a test is about, and its value."""
-    raise AssertionError("a test chooses with @settled")
-
-
-@pytest.fixture
-def archival_sandbox(_sandboxes: dict[tuple[str, str], Sandbox], chosen: tuple[str, str]) -> Sandbox:
-    sandbox = _sandboxes[chosen]
-    sandbox.reset()
-    return sandbox
-
-
-def settled(setting: str) -> Any:
-    choices = [pytest.param((setting, value), id=value) for value in choices_of(setting)]
-    return pytest.mark.parametrize("chosen", choices)
+def archival_sandbox(_settled: Sandbox) -> Sandbox:
+    """A sandbox that does what the references leave open in one way or the other."""
+    _settled.reset()
+    return _settled
 
 
 pytestmark = pytest.mark.usefixtures("connections", "pauses")
 
 
-@settled("archived_again")
 def test_issues_that_were_archived_before_are_no_error(context: Any) -> None:
     JiraCloudHook().archive_issues(["DEMO-4"])
     task = JiraArchiveIssuesOperator(task_id="archive", issue_ids_or_keys="DEMO-4 DEMO-5")
@@ -63,7 +57,6 @@ def test_issues_that_were_archived_before_are_no_error(context: Any) -> None:
     assert result["archived"] in (1, 2)
 
 
-@settled("no_match")
 def test_a_count_that_was_too_high_is_no_error(tries: Tries, archival_sandbox: Sandbox) -> None:
     hook = JiraCloudHook()
     hook.wait_for_task(hook.archive_issues_by_jql("project = DEMO AND issuetype in standardIssueTypes()"))
@@ -74,7 +67,6 @@ def test_a_count_that_was_too_high_is_no_error(tries: Tries, archival_sandbox: S
     assert (result["matched"], result["left"]) == (3, 0)
 
 
-@settled("busy_with")
 def test_another_archive_is_waited_for(tries: Tries, archival_sandbox: Sandbox) -> None:
     JiraCloudHook().archive_issues_by_jql("key = DEMO-4")
     result = tries.run(JiraArchiveIssuesByJqlOperator, jql="key = DEMO-5")
@@ -82,28 +74,26 @@ def test_another_archive_is_waited_for(tries: Tries, archival_sandbox: Sandbox) 
     assert archival_sandbox.counters()["jobs_overlapped"] == {"archive": 1}
 
 
-@settled("file_url")
 @pytest.mark.parametrize("has_destination", [True, False])
 def test_a_file_is_saved_wherever_it_is_told_and_missed_only_where_it_was_wanted(
     tries: Tries,
     archival_sandbox: Sandbox,
     tmp_path: Path,
-    chosen: tuple[str, str],
     has_destination: bool,
 ) -> None:
     JiraCloudHook().archive_issues(["DEMO-4"])
+    is_told = archival_sandbox.settings.file_url != "none"
     parameters = {"destination": str(tmp_path / "files")} if has_destination else {}
-    if has_destination and chosen[1] == "none":
+    if has_destination and not is_told:
         with pytest.raises(FileNotAvailable, match="the link is in the e-mail"):
             tries.run(JiraExportArchivedIssuesOperator, **parameters)
         return
     result = tries.run(JiraExportArchivedIssuesOperator, **parameters)
     assert len(result["tasks"]) == 1
     rows = 1 if has_destination else None
-    assert [one["rows"] for one in result["files"]] == ([] if chosen[1] == "none" else [rows])
+    assert [one["rows"] for one in result["files"]] == ([rows] if is_told else [])
 
 
-@settled("project_again")
 def test_a_project_that_was_archived_meanwhile_is_no_error(tries: Tries, archival_sandbox: Sandbox) -> None:
     body = f'{{"id": "{PROJECT_ARCHIVED}", "status": "ACTIVE"}}'
     archival_sandbox.fault(
