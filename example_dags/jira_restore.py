@@ -39,14 +39,24 @@ from airflow_provider_archival.operators.jira import JiraUnarchiveIssuesOperator
 )
 def jira_restore() -> None:
     @task
-    def archived_by_the_run(params: dict[str, Any], ti: Any) -> list[str]:
+    def archived_by_the_run(params: dict[str, Any]) -> list[str]:
         """Return the keys of the issues that the run archived."""
         import csv
 
-        from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+        from airflow.providers.common.compat.sdk import (
+            XCOM_RETURN_KEY,
+            AirflowFailException,
+            ObjectStoragePath,
+            XCom,
+        )
 
-        of_the_run = {"dag_id": "jira_retention", "run_id": params["run_id"]}
-        archive, export = (ti.xcom_pull(task_ids=task_id, **of_the_run) for task_id in ("archive", "export"))
+        # Airflow 2's xcom_pull knows no other runs.
+        archive, export = (
+            XCom.get_one(
+                key=XCOM_RETURN_KEY, dag_id="jira_retention", task_id=task_id, run_id=params["run_id"]
+            )
+            for task_id in ("archive", "export")
+        )
         if not archive or not export:
             raise AirflowFailException(
                 f"There is no finished run of jira_retention named {params['run_id']!r}."
@@ -64,7 +74,7 @@ def jira_restore() -> None:
         keys = []
         for path in paths:
             with ObjectStoragePath(path).open("r", encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
+                for row in csv.DictReader(iter(file.readline, "")):  # On Airflow 2 it can't be looped over.
                     moment = pendulum.parse(row["ArchivedDate"], strict=False).start_of("second")
                     in_time = any(begin.start_of("second") <= moment <= end for begin, end in spans)
                     if in_time and not row.get("Parent"):
