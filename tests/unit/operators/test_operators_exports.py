@@ -50,18 +50,13 @@ def archival_sandbox(_limited: Sandbox) -> Sandbox:
 class Archived:
     """Issues that were archived on several days."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, with_parts: list[list[str]]) -> None:
         hook = JiraCloudHook()
-        issues = (sandbox.issue(f"WEB-{number}") for number in itertools.count(1))
-        top = [one["key"] for one in itertools.islice((x for x in issues if not x["parent"]), DAYS * A_DAY)]
         self.first = datetime.fromtimestamp(sandbox.now(), UTC).date()
-        self.keys: set[str] = set()
         for day in range(DAYS):
-            of_the_day = top[day * A_DAY : (day + 1) * A_DAY]
-            hook.archive_issues(of_the_day)
-            for key in of_the_day:
-                self.keys |= {key, *sandbox.issue(key)["subtasks"]}
+            hook.archive_issues([keys[0] for keys in with_parts[day * A_DAY : (day + 1) * A_DAY]])
             sandbox.advance(86400)
+        self.keys = {key for keys in with_parts for key in keys}
         hook.close()
         self.after = str(self.first - timedelta(days=1))
         self.before = str(self.first + timedelta(days=DAYS + 1))
@@ -75,9 +70,19 @@ class Archived:
         }
 
 
+@pytest.fixture(scope="session")
+def _with_parts(_limited: Sandbox) -> list[list[str]]:
+    """As many issues as are archived, each with its subtasks behind it."""
+    issues = (_limited.issue(f"WEB-{number}") for number in itertools.count(1))
+    top = itertools.islice((issue for issue in issues if not issue["parent"]), DAYS * A_DAY)
+    return [[issue["key"], *issue["subtasks"]] for issue in top]
+
+
 @pytest.fixture
-def archived(archival_sandbox: Sandbox, connections: Any, pauses: Pauses) -> Archived:
-    return Archived(archival_sandbox)
+def archived(
+    archival_sandbox: Sandbox, _with_parts: list[list[str]], connections: Any, pauses: Pauses
+) -> Archived:
+    return Archived(archival_sandbox, _with_parts)
 
 
 def keys_in(file: Path) -> list[str]:
