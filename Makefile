@@ -76,6 +76,7 @@ benchmarks: $(A3)/.ready
 # These spend most of their time waiting for Airflow's own loops, so several run at once.
 airflow3/tests/integration: PARALLEL := -n 2
 airflow2/tests/integration: PARALLEL := -n 2
+airflow3/tests/unit airflow2/tests/unit: PARALLEL := -n 2
 airflow3/tests/system: PARALLEL := -n 3 --dist worksteal -m "not scale"
 airflow2/tests/system: PARALLEL := -n 2 --dist worksteal
 
