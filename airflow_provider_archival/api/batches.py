@@ -67,6 +67,12 @@ class OperationBatch:
         return "RUNNING" if self.counts else "PENDING"
 
     @property
+    def has_vanished(self) -> bool:
+        """Say whether all that are listed have ended, but fewer than were started are listed."""
+        ended = self.counts.get("SUCCESS", 0) + self.counts.get("FAIL", 0)
+        return ended == sum(self.counts.values()) < self.expected
+
+    @property
     def is_documented(self) -> bool:
         return set(self.counts) <= {"PENDING", "RUNNING", "SUCCESS", "FAIL"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -14,14 +14,9 @@ from airflow.providers.common.compat.sdk import BaseOperator, Stats, conf
 
 from airflow_provider_archival.api.http import Busy, NotFound
 from airflow_provider_archival.api.polling import Job, Wait
-from airflow_provider_archival.exceptions import (
-    JobError,
-    JobTimeout,
-    ServiceFault,
-    ServiceRefusal,
-)
+from airflow_provider_archival.exceptions import JobTimeout, ServiceFault, ServiceRefusal
 from airflow_provider_archival.operators import failures
-from airflow_provider_archival.operators.progress import Memory, Progress, Submission, began_before
+from airflow_provider_archival.operators.progress import Found, Memory, Progress, Submission, began_before
 from airflow_provider_archival.triggers import base as outcomes
 from airflow_provider_archival.triggers.base import PauseTrigger
 
@@ -38,8 +33,8 @@ _BACKSTOP = 60.0
 # Airflow's own sign for a deferral that it ended, with the reason in "error".
 _DEFERRAL_FAILED = "__fail__"
 _FIRST_PAUSE = 1.0
-# With the pauses between them: about half a minute of looking before a try fails and leaves it to the next.
-_LOOKS = 5
+# Before the second, third, … attempt at a submit whose answer was lost, in seconds.
+_PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 
 class RemoteJobOperator(BaseOperator, Generic[J]):
@@ -61,6 +56,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
 
     job_id_key: ClassVar[str]
     """The XCom key of the latest job's id."""
+    finds_jobs: ClassVar[bool] = False
+    """Whether the service lists its jobs: then a retry that remembers nothing looks, store or not."""
 
     def __init__(
         self,
@@ -123,7 +120,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         """Return the trigger that watches a job and carries the progress."""
 
     @abstractmethod
-    def failure(self, job: J) -> JobError:
+    def failure(self, job: J) -> Exception:
         """Return the error for a job that ended badly."""
 
     @abstractmethod
@@ -213,7 +210,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         known = self._memory.recall()
         if known is None:
             self._count("fresh_submit")
-            if not self._memory.exists and self.durable:
+            if self.durable and (self.finds_jobs or not self._memory.exists):
                 fresh.tried_before = began_before(context)
             return fresh
         earlier: Progress[J] = Progress.from_dict(known, self.job_from)
@@ -226,6 +223,9 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         earlier.started, earlier.end_time, earlier.blocker = fresh.started, fresh.end_time, None
         earlier.pending = [job for job in map(self._still_good, earlier.pending) if job is not None]
         self.take_up(earlier, lost=len(earlier.pending) < len(known["pending"]))
+        # Airflow clears a task's XComs when a new try begins.
+        for job in earlier.jobs[-1:]:
+            self.publish(context, job)
         return earlier
 
     def _still_good(self, job: J) -> J | None:
@@ -253,10 +253,9 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
 
     def _submit(self, submission: Submission[J], progress: Progress[J]) -> J | None:
         """Submit a job, unless it can be found; where another one is in the way, say so in the progress."""
-        pause = _FIRST_PAUSE
-        for attempt in range(1, _LOOKS + 1):
+        for attempt in range(len(_PAUSES) + 1):
             since = progress.unsure_since
-            found = None if since is None else submission.find(since)
+            found = None if since is None else self._find(submission, since, attempt)
             if found is not None:
                 name = f": {self.hook.name_of(found.job.id)}" if found.job else ""
                 self.log.info("It was submitted before%s", name or ", and nothing is left to do")
@@ -274,19 +273,22 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
                         progress.doubt = None
                         self._memory.keep(progress)
                     raise
-                if attempt == _LOOKS:
+                if attempt == len(_PAUSES):
                     raise
-                self.log.warning(
-                    "Nobody knows whether that was done; looking again in %.0f s: %s", pause, fault
-                )
-                time.sleep(pause)
-                pause *= 2
+                self.log.warning("Nobody knows whether that was done; looking again: %s", fault)
             else:
                 if since is not None and job is not None:
                     self.submitted_again(job)
                 progress.doubt = None
                 return job
         raise AssertionError("unreachable")
+
+    def _find(self, submission: Submission[J], since: float, attempt: int) -> Found[J] | None:
+        """Look for a job that may have been submitted before, after the pauses that this attempt takes."""
+        if not attempt:
+            return submission.find(since)
+        pauses = _PAUSES if submission.appears_late else _PAUSES[attempt - 1 : attempt]
+        return found_in_time(lambda: submission.find(since), pauses)
 
     def _busy(self, error: Busy, since: float | None, progress: Progress[J]) -> J | None:
         """Take the job that is in the way for ours, if it is; otherwise note that it has to end first."""
@@ -303,6 +305,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             progress.tried_before = None
         progress.blocker = running or ""
         progress.blocked += 1
+        self._memory.keep(progress)
         other = self.hook.name_of(running) if running else f"a {self.hook.job_word} that it does not name"
         self.log.info("%s is busy with %s: waiting for its end", self.hook.service, other)
         return None
@@ -425,6 +428,15 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             self.cancel(job)
         except Exception as error:  # noqa: BLE001 (the task ends anyway, for another reason)
             self.log.warning("Could not cancel %s: %s", self.hook.name_of(job.id), error)
+
+
+def found_in_time(find: Callable[[], Found[J] | None], pauses: Sequence[float] = _PAUSES) -> Found[J] | None:
+    """Look for a job after each of these pauses (in seconds), until it is there; None if it is not."""
+    for pause in pauses:
+        time.sleep(pause)
+        if (found := find()) is not None:
+            return found
+    return None
 
 
 def seconds_of(value: float, parameter: str) -> float:

@@ -30,10 +30,13 @@ class Submission(Generic[J]):
 
     :param send: submits it; None when there is nothing to do (any more)
     :param find: looks for it when it may have been submitted before; takes the epoch seconds since when
+    :param appears_late: the service may take a second one while the first is not to be found yet, so it is
+        looked for longer
     """
 
     send: Callable[[], J | None]
     find: Callable[[float], Found[J] | None] = lambda since: None
+    appears_late: bool = False
 
 
 @dataclass

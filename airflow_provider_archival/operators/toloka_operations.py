@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_archival.api import toloka
 from airflow_provider_archival.api.batches import OperationBatch, latest_of, target_of, time_before
-from airflow_provider_archival.api.http import checked_id
+from airflow_provider_archival.api.http import Conflict, checked_id
 from airflow_provider_archival.api.toloka import TolokaOperation
-from airflow_provider_archival.exceptions import BadInput, JobError, ServiceFault, TolokaOperationFailed
-from airflow_provider_archival.operators.base import RemoteJobOperator
+from airflow_provider_archival.exceptions import (
+    BadInput,
+    ServiceFault,
+    ServiceRefusal,
+    TolokaOperationFailed,
+)
+from airflow_provider_archival.operators.base import RemoteJobOperator, found_in_time
 from airflow_provider_archival.operators.progress import Found, Progress
 from airflow_provider_archival.triggers.toloka import TolokaBatchTrigger, TolokaOperationTrigger
 
@@ -23,6 +29,9 @@ if TYPE_CHECKING:
 DEFAULT_CONN_ID = "toloka_default"
 CLOCK_DIFFERENCE = 300.0
 """How far Toloka's clock and ours may be apart, in seconds, when an operation is looked for by time."""
+UNFINISHED = ("PENDING", "RUNNING")
+# How often one operation of many is asked for, when answers get lost.
+_ATTEMPTS = 3
 
 TolokaJob = TolokaOperation | OperationBatch
 
@@ -31,6 +40,7 @@ class TolokaJobOperator(RemoteJobOperator[TolokaJob]):
     """Start Toloka operations: one, or as many as a project has pools, which are awaited together."""
 
     job_id_key = "operation_id"
+    finds_jobs = True
     toloka_conn_id: str
     hook: TolokaHook
 
@@ -74,7 +84,7 @@ class TolokaJobOperator(RemoteJobOperator[TolokaJob]):
             return TolokaBatchTrigger(batch=job.to_dict(), **how)
         return TolokaOperationTrigger(operation_id=job.id, **how)
 
-    def failure(self, job: TolokaJob) -> JobError:
+    def failure(self, job: TolokaJob) -> Exception:
         if isinstance(job, OperationBatch):
             message = (
                 f"{job.counts['FAIL']} of {job.expected} Toloka operations ({job.type} in project"
@@ -89,9 +99,15 @@ class TolokaJobOperator(RemoteJobOperator[TolokaJob]):
         return TolokaOperationFailed(message, job.to_dict())
 
     def latest(self, type: str, members: set[str], since: float) -> Mapping[str, TolokaOperation]:
-        """Return the latest operation on each of these pools, trainings or projects since then."""
+        """
+        Return the latest operation on each of these pools, trainings or projects.
+
+        That is: of those that were submitted since then, and of those that are not over, however old.
+        """
         begin = time_before(since, CLOCK_DIFFERENCE)
-        return latest_of(self.hook.list_operations(type=type, submitted_gte=begin), type, members)
+        wanted: list[dict[str, str]] = [{"status": one} for one in UNFINISHED]
+        found = [self.hook.list_operations(type=type, **one) for one in (*wanted, {"submitted_gte": begin})]
+        return latest_of(itertools.chain(*found), type, members)
 
     def find(self, type: str, id: str, since: float) -> Found[TolokaJob] | None:
         """Look for an operation that was submitted since then, and not in vain."""
@@ -103,17 +119,36 @@ class TolokaJobOperator(RemoteJobOperator[TolokaJob]):
     ) -> TolokaOperation | None:
         """Start an operation; where the answer is lost, look whether it was started before asking again."""
         begun = time.time()
+        for attempt in itertools.count(1):
+            try:
+                return send() if attempt == 1 else self.sent(type, id, send)
+            except ServiceFault as fault:
+                if fault.error.surely_undone or attempt == _ATTEMPTS:
+                    raise
+                self.log.warning("Nobody knows whether that was done; looking again: %s", fault)
+            found = found_in_time(lambda: self.find(type, id, begun))
+            if found is not None:
+                self.log.info("The answer was lost, but the operation on %s %s is there", target_of(type), id)
+                assert isinstance(found.job, TolokaOperation)
+                return found.job
+        raise AssertionError("unreachable")
+
+    def sent(self, type: str, id: str, send: Callable[[], TolokaOperation | None]) -> TolokaOperation | None:
+        """Ask for an operation once; where Toloka refuses it because one is running, that is ours as well."""
         try:
             return send()
-        except ServiceFault as fault:
-            if fault.error.surely_undone:
+        except ServiceRefusal as refusal:
+            if not isinstance(refusal.error, Conflict):
                 raise
-            found = self.find(type, id, begun)
-            if found is None:
+            running = self.latest(type, {id}, time.time()).get(id)
+            if running is None or running.is_final:
                 raise
-            self.log.info("The answer was lost, but the operation on %s %s is there", target_of(type), id)
-            assert isinstance(found.job, TolokaOperation)
-            return found.job
+            self.log.info("%s on %s %s is running already", type, target_of(type), id)
+            return running
+
+    def is_ending(self, job: TolokaJob) -> bool:
+        # What is listed no more does not end: look again what is left to do.
+        return isinstance(job, OperationBatch) and job.has_vanished
 
 
 def is_in_vain(operation: TolokaOperation) -> bool:

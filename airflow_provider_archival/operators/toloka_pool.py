@@ -47,15 +47,16 @@ class TolokaArchivePoolOperator(TolokaJobOperator):
         self.toloka_conn_id = toloka_conn_id
 
     def asked(self) -> dict[str, Any]:
-        return {"pool_id": str(self.pool_id)}
+        return {"pool_id": str(self.pool_id), "toloka_conn_id": self.toloka_conn_id}
 
     def submit_next(self, progress: Progress[TolokaJob]) -> Iterator[Submission[TolokaJob]]:
         if progress.handled:
             return
         progress.notes["pool_id"] = pool_id = id_of(self.pool_id, "pool_id")
         yield Submission(
-            lambda: self.hook.archive_pool(pool_id),
+            lambda: self.sent(toloka.POOL_ARCHIVE, pool_id, lambda: self.hook.archive_pool(pool_id)),
             lambda since: self.find(toloka.POOL_ARCHIVE, pool_id, since),
+            appears_late=True,
         )
 
     def result(self, progress: Progress[TolokaJob]) -> dict[str, Any]:

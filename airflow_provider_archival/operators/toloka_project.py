@@ -104,7 +104,7 @@ class TolokaArchiveProjectOperator(TolokaJobOperator):
         self.toloka_conn_id = toloka_conn_id
 
     def asked(self) -> dict[str, Any]:
-        return {"project_id": str(self.project_id)}
+        return {"project_id": str(self.project_id), "toloka_conn_id": self.toloka_conn_id}
 
     def submit_next(self, progress: Progress[TolokaJob]) -> Iterator[Submission[TolokaJob]]:
         notes = progress.notes
@@ -114,22 +114,31 @@ class TolokaArchiveProjectOperator(TolokaJobOperator):
             notes.setdefault("begin", min(progress.unsure_since or progress.started, progress.started))
             notes["left"] = self._steps(notes["project_id"])
         if notes.get("refused"):
-            raise PoolsNotArchived(self._refused_ones(notes), notes.pop("refused"))
+            raise self._refused_ones(notes)
         if not notes["left"]:
             return
-        step, project_id = notes["left"].pop(0), notes["project_id"]
+        step, project_id = notes["left"][0], notes["project_id"]
         if step == _PROJECT:
             yield Submission(
                 lambda: self._archive_project(project_id),
                 lambda since: self.find(toloka.PROJECT_ARCHIVE, project_id, since),
+                appears_late=True,
             )
         else:
             yield Submission(lambda: self._start_all(_STEPS[step], notes))
+        # Not reached where another job is in the way: then the step is asked for again.
+        notes["left"].pop(0)
 
     def take_up(self, progress: Progress[TolokaJob], *, lost: bool) -> None:
         # What is to be done is looked up again: the earlier try may have stopped in the middle of a step.
-        for name in ("left", "refused"):
+        for name in ("left", "refused", "more_refused"):
             progress.notes.pop(name, None)
+
+    def failure(self, job: TolokaJob) -> Exception:
+        notes = self._progress.notes if self._progress else {}
+        if isinstance(job, OperationBatch) and notes.get("refused"):
+            return self._refused_ones(notes, f" Of the others {job.counts['FAIL']} failed: {job.said}.")
+        return super().failure(job)
 
     def must_wait_for(self, job: TolokaJob) -> bool:
         return self.wait_for_completion or isinstance(job, OperationBatch)
@@ -195,20 +204,33 @@ class TolokaArchiveProjectOperator(TolokaJobOperator):
         )
 
     @staticmethod
-    def _refused_ones(notes: dict[str, Any]) -> str:
-        shown = _named(notes["refused"], lambda pool: f"({pool['message']})")
-        return (
-            f"Toloka project {notes['project_id']} can't be archived: Toloka refuses {len(notes['refused'])}"
-            f" of its pools and trainings; the others went through. {shown}. What to do: mend what Toloka"
-            " names; one with rejected tasks can be archived nine days after the last rejection. Then clear"
-            " this task: it does only what is left."
+    def _refused_ones(notes: dict[str, Any], others: str = "") -> PoolsNotArchived:
+        refused, more = notes["refused"], notes.get("more_refused", 0)
+        shown = _named(refused, lambda pool: f"({pool['message']})", more)
+        return PoolsNotArchived(
+            f"Toloka project {notes['project_id']} can't be archived: Toloka refuses {len(refused) + more}"
+            f" of its pools and trainings{'.' if others else '; the others went through.'} {shown}.{others}"
+            " What to do: mend what Toloka names; one with rejected tasks can be archived nine days after the"
+            " last rejection. Then clear this task: it does only what is left.",
+            refused,
         )
+
+    def _note_refused(self, pool: dict[str, Any], notes: dict[str, Any]) -> None:
+        self.log.warning("Toloka refuses %s", _named([pool], lambda pool: f"({pool['message']})"))
+        # A deferral carries this, and Airflow's databases take only so much.
+        if len(notes.setdefault("refused", [])) < _MOST_NAMED:
+            notes["refused"].append(pool)
+        else:
+            notes["more_refused"] = notes.get("more_refused", 0) + 1
 
     # --- the steps ---
 
     def _start_all(self, step: _Step, notes: dict[str, Any]) -> OperationBatch | None:
         """Start an operation on each pool or training of a step, unless one runs; None if none has to end."""
         hook, project_id = self.hook, notes["project_id"]
+        # This is done anew where the answer to one of the requests was lost.
+        for name in ("refused", "more_refused"):
+            notes.pop(name, None)
         members = {one.id for one in hook.list_members(step.type, project_id, status=step.status)}
         latest = self.latest(step.type, members, notes["begin"])
         running = {id: one for id, one in latest.items() if not one.is_final}
@@ -221,10 +243,10 @@ class TolokaArchiveProjectOperator(TolokaJobOperator):
                 if not isinstance(refusal.error, Conflict):
                     raise
                 message = " ".join(refusal.error.messages) or str(refusal.error)
-                notes.setdefault("refused", []).append({step.target: id, "message": message})
+                self._note_refused({step.target: id, "message": message}, notes)
                 continue
             if operation is not None and is_in_vain(operation):
-                notes.setdefault("refused", []).append({step.target: id, "message": operation.said})
+                self._note_refused({step.target: id, "message": operation.said}, notes)
             elif operation is not None and not operation.is_final:
                 running[id] = operation
         if step.status == "CLOSED" and members:
@@ -250,7 +272,9 @@ class TolokaArchiveProjectOperator(TolokaJobOperator):
 
     def _archive_project(self, project_id: str) -> TolokaOperation | None:
         try:
-            return self.hook.archive_project(project_id)
+            return self.sent(
+                toloka.PROJECT_ARCHIVE, project_id, lambda: self.hook.archive_project(project_id)
+            )
         except ServiceRefusal as refusal:
             # Somebody else may have archived it since we looked.
             if isinstance(refusal.error, Conflict) and self.hook.get_project(project_id).is_archived:
@@ -263,11 +287,11 @@ def _needs(step: _Step, pools: list[TolokaPool]) -> bool:
     return any(pool.status == step.status or step.status == "CLOSED" for pool in pools)
 
 
-def _named(pools: list[dict[str, Any]], how: Callable[[dict[str, Any]], str]) -> str:
+def _named(pools: list[dict[str, Any]], how: Callable[[dict[str, Any]], str], unnamed: int = 0) -> str:
     shown = ", ".join(
         f"{'pool' if 'pool_id' in pool else 'training'} {pool.get('pool_id') or pool.get('training_id')}"
         f" {how(pool)}"
         for pool in pools[:_MOST_NAMED]
     )
-    more = len(pools) - _MOST_NAMED
+    more = max(len(pools) - _MOST_NAMED, 0) + unnamed
     return f"{shown} and {more} more" if more > 0 else shown

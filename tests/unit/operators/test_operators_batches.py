@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -222,3 +223,119 @@ def test_an_operation_that_is_over_at_once_is_not_waited_for(tries: Tries, archi
     archival_sandbox.fault(f"{POOLS}/*/archive", status=202, body=json.dumps({**said, "status": "SUCCESS"}))
     archival_sandbox.fault("/api/v1/projects/*/archive", status=204)
     assert tries.run(**archive(added["id"]))["status"] == "ARCHIVED"
+
+
+def test_an_operation_that_appears_late_is_not_started_again(
+    tries: Tries, archival_sandbox: Sandbox, pauses: Pauses
+) -> None:
+    added = archival_sandbox.add_toloka_project(pools=2, status="CLOSED")
+    archival_sandbox.fault(f"{POOLS}/{added['pools'][0]}/archive", reset="before")
+    archival_sandbox.fault("/api/v1/projects/*/archive", reset="before")
+
+    def appear() -> None:
+        # What Toloka was asked for has its effect only after the first looks.
+        if pauses.asked[-2:] == [1.0, 2.0]:
+            last = archival_sandbox.requests(method="POST")[-1]["path"]
+            (TolokaHook().archive_project if "projects" in last else TolokaHook().archive_pool)(
+                last.split("/")[-2]
+            )
+
+    pauses.before = appear
+    tries.run(**archive(added["id"], poll_interval=3))
+    assert {times for targets in started(archival_sandbox).values() for times in targets.values()} == {1}
+
+
+def test_a_fault_now_and_then_does_not_fail_a_long_step(tries: Tries, archival_sandbox: Sandbox) -> None:
+    added = archival_sandbox.add_toloka_project(pools=8, status="CLOSED")
+    for id in added["pools"]:
+        archival_sandbox.fault(f"{POOLS}/{id}/archive", status=503)
+    assert len(tries.run(**archive(added["id"]))["pools"]) == 8
+    assert set(started(archival_sandbox)["POOL.ARCHIVE"].values()) == {1}
+
+
+def test_what_runs_since_before_the_dag_run_is_taken_up_without_a_store(
+    tries_without_store: Tries, archival_sandbox: Sandbox
+) -> None:
+    # Airflow moves a DAG run's start when a task of a finished run is cleared.
+    added = archival_sandbox.add_toloka_project(pools=2, status="CLOSED")
+    with pytest.raises(JobTimeout):
+        tries_without_store.run(**archive(added["id"], timeout=1))
+    for job in archival_sandbox.jobs():
+        archival_sandbox.job(job["id"], "freeze")
+    archival_sandbox.advance(3600)
+    tries_without_store._ti.start_date = datetime.fromtimestamp(archival_sandbox.now(), UTC)
+    with pytest.raises(JobTimeout):
+        tries_without_store.run(**archive(added["id"], timeout=1))
+    assert started(archival_sandbox) == {"POOL.ARCHIVE": dict.fromkeys(added["pools"], 1)}
+
+
+def test_a_try_that_was_not_recorded_starts_no_second_operation(
+    tries: Tries, archival_sandbox: Sandbox, store: Store
+) -> None:
+    added = archival_sandbox.add_toloka_project(pools=0)
+    first = tries.run(**archive(added["id"], wait_for_completion=False))
+    assert store.kept == {}
+    assert tries.run(**archive(added["id"]))["operation_id"] == first["operation_id"]
+    assert started(archival_sandbox) == {"PROJECT.ARCHIVE": {added["id"]: 1}}
+
+
+def test_operations_that_toloka_lists_no_more_are_not_waited_for_by_the_next_try(
+    tries: Tries, archival_sandbox: Sandbox
+) -> None:
+    added = archival_sandbox.add_toloka_project(pools=3, status="CLOSED")
+    with pytest.raises(JobTimeout):
+        tries.run(**archive(added["id"], timeout=1))
+    archival_sandbox.advance(60)
+    for job in archival_sandbox.jobs()[:2]:
+        archival_sandbox.job(job["id"], "forget")
+    assert tries.run(**archive(added["id"], timeout=60))["status"] == "SUCCESS"
+    assert TolokaHook().get_project(added["id"]).is_archived
+
+
+def test_a_step_that_something_is_in_the_way_of_is_asked_for_again(
+    tries: Tries, archival_sandbox: Sandbox
+) -> None:
+    added = archival_sandbox.add_toloka_project(pools=1, trainings=1, status="CLOSED")
+    for path in (f"{POOLS}/*/archive", "/api/v1/projects/*/archive"):
+        archival_sandbox.fault(path, status=412)
+    assert tries.run(**archive(added["id"]))["status"] == "SUCCESS"
+    check_each_once(archival_sandbox, 1, 1, closed=True)
+
+
+def test_an_operation_that_somebody_started_since_we_looked_is_taken_up(
+    tries: Tries, archival_sandbox: Sandbox
+) -> None:
+    added = archival_sandbox.add_toloka_project(pools=0)
+    first = TolokaHook().archive_project(added["id"])
+    assert first is not None
+    refusal = {"code": "CONFLICT", "message": "It is being archived."}
+    archival_sandbox.fault("/api/v1/projects/*/archive", status=409, body=refusal)
+    assert tries.run(**archive(added["id"]))["operation_id"] == first.id
+
+
+def test_many_refused_pools_are_counted_and_the_first_named(tries: Tries, archival_sandbox: Sandbox) -> None:
+    added = archival_sandbox.add_toloka_project(pools=30, status="CLOSED")
+    refusal = {"code": "CONFLICT", "message": "Wait."}
+    for id in added["pools"][:25]:
+        archival_sandbox.fault(f"{POOLS}/{id}/archive", status=409, body=refusal, times=None)
+    # The step is begun again when answers get lost: the refused ones are not counted twice.
+    archival_sandbox.fault(f"{POOLS}/{added['pools'][-1]}/archive", status=503, times=3)
+    with pytest.raises(PoolsNotArchived, match=r"refuses 25 of .* and 5 more") as caught:
+        tries.run(**archive(added["id"]))
+    assert [one["pool_id"] for one in caught.value.pools] == added["pools"][:20]
+
+
+def test_refused_and_failed_pools_are_named_together(
+    tries: Tries, archival_sandbox: Sandbox, pauses: Pauses
+) -> None:
+    added = archival_sandbox.add_toloka_project(pools=3, status="CLOSED")
+    refusal = {"code": "CONFLICT", "message": "Wait for nine days."}
+    archival_sandbox.fault(f"{POOLS}/{added['pools'][0]}/archive", status=409, body=refusal)
+
+    def fail_one() -> None:
+        pauses.before = None
+        archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "fail", message="Somebody rated a task.")
+
+    pauses.before = fail_one
+    with pytest.raises(PoolsNotArchived, match=r"Wait for nine days.*1 failed.*Somebody rated a task"):
+        tries.run(**archive(added["id"]))
