@@ -11,7 +11,7 @@ from typing import Any
 import pendulum
 
 from airflow_provider_archival.api.date_ranges import PERIODS, DateRange
-from airflow_provider_archival.api.http import BadRequest
+from airflow_provider_archival.api.http import BadRequest, Busy
 from airflow_provider_archival.api.jira import ExportFilter, JiraTask
 from airflow_provider_archival.exceptions import BadInput, FileNotAvailable, ServiceRefusal
 from airflow_provider_archival.operators.jira_tasks import DEFAULT_CONN_ID, JiraTaskOperator
@@ -120,7 +120,7 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         self.jira_conn_id = jira_conn_id
 
     def asked(self) -> dict[str, Any]:
-        others = ("destination", "destination_conn_id", "merge", "jira_conn_id")
+        others = ("destination", "destination_conn_id", "merge")
         return {name: str(getattr(self, name)) for name in self.template_fields if name not in others}
 
     def submit_next(self, progress: Progress[JiraTask]) -> Iterator[Submission[JiraTask]]:
@@ -140,6 +140,12 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         for one in progress.notes.get("ranges", ()):
             if one["task_id"] not in known:
                 one["task_id"] = None
+
+    def adopt(self, job_id: str, error: Busy, since: float) -> JiraTask | None:
+        # Where nothing is remembered, nobody knows of which part of the range an earlier try's export is.
+        if self._progress and since == self._progress.tried_before and self._progress.notes["ranges"][1:]:
+            return None
+        return super().adopt(job_id, error, since)
 
     def must_wait_for(self, job: JiraTask) -> bool:
         left = self._progress.notes["ranges"] if self._progress else ()

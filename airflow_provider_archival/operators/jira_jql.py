@@ -92,7 +92,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         self.jira_conn_id = jira_conn_id
 
     def asked(self) -> dict[str, Any]:
-        return {"jql": self.jql}
+        return {"jql": self.jql, "jira_conn_id": self.jira_conn_id}
 
     def submit_next(self, progress: Progress[JiraTask]) -> Iterator[Submission[JiraTask]]:
         notes = progress.notes
@@ -109,7 +109,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
                 # More has come since the plan was made, or Jira takes less than it says.
                 self._replace(window, parts, notes)
             else:
-                window["left"] = part.matched
+                window["left"], window["asked"] = part.matched, len(window["task_ids"])
                 notes["again"] = part.matched > _safe(self._most())
                 yield self._submission(part, window, notes)
                 return
@@ -125,6 +125,8 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         known = {task.id for task in progress.jobs}
         for window in progress.notes.get("windows", ()):
             window["task_ids"] = [id for id in window["task_ids"] if id in known]
+        if "windows" in progress.notes:
+            self._guard(progress.notes)
 
     def must_wait_for(self, job: JiraTask) -> bool:
         if self.wait_for_completion or self._progress is None:
@@ -149,6 +151,19 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         }
 
     # --- the plan ---
+
+    def _guard(self, notes: dict[str, Any]) -> None:
+        """Hold an earlier try's plan to what this try asks for: more may match by now, or less be allowed."""
+        jql, most, notes["dry_run"] = self._checked()
+        left = 0 if most is None else self.hook.count_issues(jql)
+        if most is not None and left > most:
+            raise TooManyIssues(
+                f"An earlier try began to archive these issues. About {left} match now, and max_issues is"
+                f" {most}: no more are archived. Narrow the JQL or raise max_issues, then clear this task."
+                f" JQL: {jql}"
+            )
+        if notes["dry_run"]:
+            self.log.info("dry_run: no more is archived; this is the plan of the earlier try")
 
     def _plan(self) -> dict[str, Any]:
         jql, most, dry_run = self._checked()
@@ -220,6 +235,9 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         """
         if not part.matched:
             return False
+        if len(window["task_ids"]) == window.get("asked"):
+            # A task was to be submitted, and was not, or came to nothing.
+            return True
         if not window["task_ids"] or progress.notes.pop("adopted", False):
             return True
         return bool(progress.notes["again"] and part.matched < window["left"])
@@ -291,7 +309,8 @@ def _safe(most: int) -> int:
 
 
 def _noted(part: Part) -> dict[str, Any]:
-    return {**asdict(part.window), "matched": part.matched, "task_ids": [], "is_over": False, "left": None}
+    noted = {"matched": part.matched, "task_ids": [], "is_over": False, "left": None, "asked": None}
+    return {**asdict(part.window), **noted}
 
 
 def _is_partial(task: JiraTask) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from tries import Killed, Store, Tries
 
+from airflow_provider_archival.api.jira import ExportFilter
 from airflow_provider_archival.exceptions import JiraTaskFailed, JobGone, JobTimeout, ServiceFault
+from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesByJqlOperator,
     JiraExportArchivedIssuesOperator,
@@ -328,3 +331,37 @@ def test_a_task_that_is_being_cancelled_is_waited_for_and_submitted_anew(
     counters = archival_sandbox.counters()
     assert counters["jobs_submitted"] == {"archive": 2}
     assert counters["jobs_overlapped"]["archive"] == 1
+
+
+def test_a_refusal_is_remembered_so_that_the_next_try_takes_nobody_elses_export(
+    tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+) -> None:
+    hook = JiraCloudHook()
+    first = hook.export_archived_issues(ExportFilter()).id
+    killed_while_waiting(tries, pauses, archival_sandbox, export())
+    archival_sandbox.job(first, "finish")
+    archival_sandbox.advance(60)
+    second = hook.export_archived_issues(ExportFilter()).id
+    result = tries.run(**export())
+    assert result["tasks"][0]["task_id"] == archival_sandbox.jobs()[-1]["id"] not in (first, second)
+
+
+def test_without_a_store_no_part_of_an_export_is_taken_for_another(
+    tries_without_store: Tries, pauses: Pauses, archival_sandbox: Sandbox
+) -> None:
+    tries_without_store._ti.start_date = datetime.fromtimestamp(archival_sandbox.now(), UTC)
+    parts = export(archived_after="2024-01-01", archived_before="2024-04-01", split_by="month")
+    jobs = archival_sandbox.jobs
+
+    def kill_in_the_second() -> None:
+        if len(jobs()) == 2:
+            raise Killed
+
+    pauses.before = kill_in_the_second
+    with pytest.raises(Killed):
+        tries_without_store.run(**parts)
+    pauses.before = None
+    result = tries_without_store.run(**parts)
+    assert [one["task_id"] for one in result["tasks"]] == [job["id"] for job in jobs()[2:]]
+    assert len(result["tasks"]) == 3
+    assert archival_sandbox.counters()["jobs_overlapped"]["export"] == 1

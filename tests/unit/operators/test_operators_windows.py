@@ -9,6 +9,7 @@ import pytest
 from tries import Killed, Store, Tries
 
 from airflow_provider_archival.exceptions import BadInput, ServiceFault, TooManyIssues
+from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.operators.jira import JiraArchiveIssuesByJqlOperator
 
 if TYPE_CHECKING:
@@ -225,3 +226,54 @@ def test_a_service_that_is_down_between_two_windows_loses_nothing(
     archival_sandbox.clear_faults()
     result = tries.run(**archive())
     check(archival_sandbox, result, matched)
+
+
+def first_window_fails(tries: Tries, archival_sandbox: Sandbox) -> int:
+    """Run a try that archives the first window and fails; returns how many issues it left."""
+    archival_sandbox.fault(ARCHIVE, method="POST", skip=1, times=None, status=503)
+    with pytest.raises(ServiceFault):
+        tries.run(**archive())
+    archival_sandbox.clear_faults()
+    assert len(archival_sandbox.jobs()) == 1
+    return archival_sandbox.count(WEB, archived=False)
+
+
+def test_a_retry_with_dry_run_archives_no_more(tries: Tries, archival_sandbox: Sandbox) -> None:
+    left = first_window_fails(tries, archival_sandbox)
+    result = tries.run(**archive(dry_run=True))
+    assert len(result["windows"]) > 1
+    assert archival_sandbox.count(WEB, archived=False) == left
+    assert len(archival_sandbox.jobs()) == 1
+
+
+def test_a_retry_with_a_lower_guard_archives_no_more_and_goes_on_when_it_is_raised(
+    tries: Tries, archival_sandbox: Sandbox
+) -> None:
+    left = first_window_fails(tries, archival_sandbox)
+    with pytest.raises(TooManyIssues, match=f"About {left} match now, and max_issues is {left - 1}"):
+        tries.run(**archive(max_issues=left - 1))
+    assert len(archival_sandbox.jobs()) == 1
+    result = tries.run(**archive(max_issues=left))
+    assert result["left"] == 0
+    assert [id for one in result["windows"] for id in one["task_ids"]] == [
+        job["id"] for job in archival_sandbox.jobs()
+    ]
+
+
+def test_a_window_that_another_archive_was_taken_for_is_archived_although_a_third_is_in_the_way(
+    tries: Tries, archival_sandbox: Sandbox, pauses: Pauses
+) -> None:
+    busy = {"errorMessages": ["An issue archival task is already running."], "errors": {}}
+
+    def another_starts() -> None:
+        pauses.before = None
+        JiraCloudHook().archive_issues_by_jql("project = DEMO AND issuetype in standardIssueTypes()")
+        archival_sandbox.fault(ARCHIVE, method="POST", skip=1, status=412, body=busy)
+
+    archival_sandbox.fault(ARCHIVE, method="POST", status=503)
+    pauses.before = another_starts
+    jql = 'project = FIN AND created > "2024-01-01" AND issuetype in standardIssueTypes()'
+    result = tries.run(**archive(jql=jql))
+    assert result["left"] == 0
+    assert archival_sandbox.count(jql, archived=False) == 0
+    assert archival_sandbox.counters()["jobs_submitted"] == {"archive": 2}
