@@ -47,7 +47,9 @@ class Response:
     @property
     def is_html(self) -> bool:
         start = self.body[:200].lstrip().lower()
-        return "html" in self.headers.get("content-type", "") or start.startswith((b"<!doctype", b"<html"))
+        return "html" in self.headers.get("content-type", "").lower() or start.startswith(
+            (b"<!doctype", b"<html")
+        )
 
 
 @dataclass(frozen=True)

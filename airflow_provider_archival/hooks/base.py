@@ -177,11 +177,20 @@ class ServiceHook(BaseHook):
                 request = Request("GET", url, lambda response: None)
                 response = self._fetch_once(url, sink)
                 if response.status not in _REDIRECTS or not response.headers.get("location"):
-                    return _read(response, request, self._site)
+                    _read(response, request, self._site)
+                    if response.is_html:
+                        raise http.UnreadableAnswer(
+                            f"GET {url}", ("a web page, perhaps to sign in, instead of the file",), 200
+                        )
+                    return
                 url = urljoin(url, response.headers["location"])
             raise http.Redirected(f"GET {url}", ("too many redirects",), response.status)
         except ApiError as error:
             raise self._in_airflows_terms(error) from None
+
+    def is_own(self, url: str) -> bool:
+        """Say whether a URL has the connection's own scheme, host and port."""
+        return origin_of(url) == origin_of((self._site or self._look_up()).base_url)
 
     def _fetch_once(self, url: str, sink: Callable[[bytes], object]) -> Response:
         site = self._site or self._look_up()

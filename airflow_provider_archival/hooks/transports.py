@@ -47,8 +47,8 @@ class SyncTransport:
         :param wire: what to send
         :param fresh: over a new connection: one that was kept alive may be dead, and then nobody knows
             whether the request was acted upon
-        :param sink: takes the body of a 200 piece by piece, however long it is; the answer's own is empty
-            then
+        :param sink: takes the body of a 200 piece by piece, however long it is, but no web page; the answer's
+            own is empty then
         """
         import requests
         import urllib3
@@ -70,7 +70,8 @@ class SyncTransport:
                 stream=True,
             ) as answer:
                 body = bytearray()
-                to_sink = sink if answer.status_code == 200 else None
+                is_page = "html" in answer.headers.get("Content-Type", "").lower()
+                to_sink = sink if answer.status_code == 200 and not is_page else None
                 # Not iter_content: it waits for a whole piece, however slowly its bytes come.
                 while piece := answer.raw.read1(_PIECE, decode_content=True):
                     if to_sink:

@@ -11,7 +11,7 @@ from typing import Any
 import pendulum
 
 from airflow_provider_archival.api.date_ranges import PERIODS, DateRange
-from airflow_provider_archival.api.http import BadRequest, Busy
+from airflow_provider_archival.api.http import BadRequest, Busy, Forbidden, NotFound
 from airflow_provider_archival.api.jira import ExportFilter, JiraTask
 from airflow_provider_archival.exceptions import BadInput, FileNotAvailable, ServiceRefusal
 from airflow_provider_archival.operators.jira_tasks import DEFAULT_CONN_ID, JiraTaskOperator
@@ -184,9 +184,7 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
                 found.append((task, url))
             elif task.succeeded:
                 self._tell_of_no_file(task)
-        one_file = self.destination and (self._merges() or self.destination.endswith(".csv"))
-        files = self._merged(found) if one_file and len(found) > 1 else [self._file(*one) for one in found]
-        return {"tasks": [task.to_dict() for task in progress.jobs], "files": files}
+        return {"tasks": [task.to_dict() for task in progress.jobs], "files": self._files(found)}
 
     # --- several exports ---
 
@@ -250,6 +248,37 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         return task
 
     # --- the files ---
+
+    def _files(self, found: list[tuple[JiraTask, str]]) -> list[dict[str, Any]]:
+        """Save the files; where one is not at the URL that is known any more, ask Jira for it anew."""
+        try:
+            return self._saved(found)
+        except ServiceRefusal as refusal:
+            if not self._is_gone(refusal, found):
+                raise
+            self.log.info("Asking Jira for the files' addresses again: %s", refusal)
+        try:
+            return self._saved([(task, self.look_firmly(task).file_url or url) for task, url in found])
+        except ServiceRefusal as refusal:
+            if not self._is_gone(refusal, found):
+                raise
+            self._memory.forget()
+            raise ServiceRefusal(
+                f"{refusal} The export has ended well, but its file can be had no more. Clear this task to"
+                " export anew.",
+                refusal.error,
+            ) from None
+
+    def _is_gone(self, refusal: ServiceRefusal, found: list[tuple[JiraTask, str]]) -> bool:
+        """Say whether a file is no more; one that is signed for some time is refused then."""
+        if isinstance(refusal.error, NotFound):
+            return True
+        is_signed = not all(self.hook.is_own(url) for _, url in found)
+        return is_signed and isinstance(refusal.error, (BadRequest, Forbidden))
+
+    def _saved(self, found: list[tuple[JiraTask, str]]) -> list[dict[str, Any]]:
+        one_file = self.destination and (self._merges() or self.destination.endswith(".csv"))
+        return self._merged(found) if one_file and len(found) > 1 else [self._file(*one) for one in found]
 
     def _merged(self, found: list[tuple[JiraTask, str]]) -> list[dict[str, Any]]:
         from airflow_provider_archival.hooks.merge import merge

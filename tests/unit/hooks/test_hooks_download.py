@@ -226,3 +226,17 @@ def test_a_download_that_is_refused_is_not_begun_again(
         )
     assert list(tmp_path.iterdir()) == []
     assert pauses.asked == []
+
+
+def test_a_page_to_sign_in_is_no_file(
+    loopback: Callable[..., Loopback], own_connections: Connections, pauses: Pauses, tmp_path: Path
+) -> None:
+    def page(received: Received) -> Answer:
+        if received.path == "/sign-in":
+            return 200, {"Content-Type": "text/HTML;charset=utf-8"}, b"<p>Your name, please"
+        return 302, {"Location": "/sign-in"}, b""
+
+    server = loopback(page)
+    with pytest.raises(ServiceFault, match="a web page, perhaps to sign in, instead of the file"):
+        download(bearer_to(own_connections, server.url), f"{server.url}/x.csv", str(tmp_path), "f.csv")
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,13 @@ from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from tries import Killed, Store, Tries
 
 from airflow_provider_archival.api.jira import ExportFilter
-from airflow_provider_archival.exceptions import JiraTaskFailed, JobGone, JobTimeout, ServiceFault
+from airflow_provider_archival.exceptions import (
+    JiraTaskFailed,
+    JobGone,
+    JobTimeout,
+    ServiceFault,
+    ServiceRefusal,
+)
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesByJqlOperator,
@@ -22,8 +28,11 @@ from airflow_provider_archival.operators.toloka import TolokaArchivePoolOperator
 from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY, PROJECTS_WITH_CLOSED_POOLS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from airflow_provider_archival.sandbox.client import Sandbox
-    from tests.unit.conftest import Connections, Pauses, TaskInstance
+    from tests.unit.conftest import Connections, Loopback, Pauses, TaskInstance
 
 pytestmark = pytest.mark.usefixtures("connections", "pauses")
 
@@ -365,3 +374,54 @@ def test_without_a_store_no_part_of_an_export_is_taken_for_another(
     assert [one["task_id"] for one in result["tasks"]] == [job["id"] for job in jobs()[2:]]
     assert len(result["tasks"]) == 3
     assert archival_sandbox.counters()["jobs_overlapped"]["export"] == 1
+
+
+class TestAFileThatIsGone:
+    @pytest.fixture
+    def stopped(self, tries: Tries, archival_sandbox: Sandbox, tmp_path: Path) -> dict[str, Any]:
+        """A try has failed when its export had ended and the file was about to be saved."""
+        job = export(destination=str(tmp_path))
+        archival_sandbox.fault("*.csv", status=404, times=None)
+        return job
+
+    def test_is_exported_anew_by_the_next_try(
+        self, stopped: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
+    ) -> None:
+        with pytest.raises(ServiceRefusal, match=r"can be had no more. Clear this task to export anew."):
+            tries.run(**stopped)
+        archival_sandbox.clear_faults()
+        result = tries.run(**stopped)
+        assert result["files"][0]["rows"] == 0
+        assert archival_sandbox.counters()["jobs_submitted"] == {"export": 2}
+
+    def test_is_looked_for_where_jira_says_now(
+        self,
+        stopped: dict[str, Any],
+        tries: Tries,
+        archival_sandbox: Sandbox,
+        loopback: Callable[..., Loopback],
+        pauses: Pauses,
+    ) -> None:
+        signed = loopback(lambda received: (200 if "new" in received.path else 403, {}, b"Issue key\nA-1\n"))
+
+        def moves() -> None:
+            for name in ("old", "new"):
+                body = {"id": id, "status": "COMPLETE", "result": {"fileUrl": f"{signed.url}/{name}.csv"}}
+                archival_sandbox.fault("/rest/api/3/task/*", status=200, body=body, times=1)
+            pauses.before = None
+
+        id = "10101"
+        pauses.before = moves
+        (file,) = tries.run(**stopped)["files"]
+        assert (file["rows"], file["file_url"]) == (1, f"{signed.url}/new.csv")
+        assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
+
+    def test_that_may_not_be_read_is_not_exported_anew(
+        self, stopped: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
+    ) -> None:
+        archival_sandbox.clear_faults()
+        archival_sandbox.fault("*.csv", status=403, times=None)
+        for _ in range(2):
+            with pytest.raises(ServiceRefusal, match="HTTP 403"):
+                tries.run(**stopped)
+        assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
