@@ -21,6 +21,9 @@ from airflow_provider_archival.operators.jira import (
 )
 from airflow_provider_archival.operators.toloka import TolokaArchiveProjectOperator
 
+# The run's own time stays what it is when a task is cleared; Airflow 2 knows it by its other name.
+THE_DAY_BEFORE = "{{ macros.ds_add(dag_run.run_after | default(dag_run.data_interval_end) | ds, -1) }}"
+
 
 @dag(
     dag_id="archival_quickstart",
@@ -62,7 +65,7 @@ def archival_quickstart() -> None:
     )
     export = JiraExportArchivedIssuesOperator(
         task_id="export",
-        archived_after="{{ macros.ds_add(dag_run.start_date | ds, -1) }}",
+        archived_after=THE_DAY_BEFORE,
         destination="{{ params.destination }}",
         pool="jira_archival",
         doc_md="Exports what was archived since the day before this run.",

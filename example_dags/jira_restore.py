@@ -67,13 +67,18 @@ def jira_restore() -> None:
                 "That run saved no CSV: it had no destination. Get the CSV from the e-mail that Jira sent,"
                 " and give its keys to a JiraUnarchiveIssuesOperator."
             )
+        if archive["matched"] and not archive["tasks"]:
+            raise AirflowFailException(
+                "That run archived issues by a Jira task whose id it never learned, so nobody can tell which."
+                " Choose them in the CSV, and give their keys to a JiraUnarchiveIssuesOperator."
+            )
         # By Jira's own clock, on both sides.
         spans = [
             (pendulum.parse(one["submitted"]), pendulum.parse(one["finished"])) for one in archive["tasks"]
         ]
         keys = []
         for path in paths:
-            with ObjectStoragePath(path).open("r", encoding="utf-8", newline="") as file:
+            with ObjectStoragePath(path).open("r", encoding="utf-8-sig", newline="") as file:
                 for row in csv.DictReader(iter(file.readline, "")):  # On Airflow 2 it can't be looped over.
                     moment = pendulum.parse(row["ArchivedDate"], strict=False).start_of("second")
                     in_time = any(begin.start_of("second") <= moment <= end for begin, end in spans)

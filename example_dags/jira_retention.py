@@ -25,6 +25,8 @@ from airflow_provider_archival.operators.jira import (
     JiraExportArchivedIssuesOperator,
 )
 
+# The run's own time stays what it is when a task is cleared; Airflow 2 knows it by its other name.
+THE_DAY_BEFORE = "{{ macros.ds_add(dag_run.run_after | default(dag_run.data_interval_end) | ds, -1) }}"
 JQL = """
 project in ({{ params.projects | join(", ") }})
 AND issuetype in standardIssueTypes()
@@ -77,7 +79,7 @@ def jira_retention() -> None:
     export = JiraExportArchivedIssuesOperator(
         task_id="export",
         projects="{{ params.projects }}",
-        archived_after="{{ macros.ds_add(dag_run.start_date | ds, -1) }}",
+        archived_after=THE_DAY_BEFORE,
         destination="{{ params.destination }}",
         doc_md="Exports what was archived since the day before this run: Jira may not count that day itself.",
     )

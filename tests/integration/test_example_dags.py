@@ -192,6 +192,19 @@ def test_restore_brings_back_what_a_retention_run_archived_and_nothing_else(
     assert [sandbox.issue(f"DEMO-{number}")["archived"] for number in range(1, 6)] == [False] * 4 + [True]
 
 
+def test_restore_says_so_where_nobody_knows_which_issues_the_run_archived(
+    sandbox: Sandbox, airflow: Airflow, example: Example, tmp_path: Path
+) -> None:
+    # The answer is lost, and the work done before anybody looks.
+    path = "/rest/api/3/issue/archive"
+    sandbox.fault(path, method="POST", status=504, when="after")
+    done = airflow.run(example("jira_retention"), {"destination": str(tmp_path)})
+    assert (done.xcom("archive")["matched"], done.xcom("archive")["tasks"]) == (2, [])
+    undone = airflow.run(example("jira_restore"), {"run_id": done.run_id})
+    assert (undone.state, undone.tries("archived_by_the_run")) == ("failed", 1)
+    assert "whose id it never learned" in undone.log
+
+
 @pytest.mark.parametrize(("destination", "message"), [("", "saved no CSV"), (None, "no finished run")])
 def test_restore_says_what_is_missing(
     sandbox: Sandbox, airflow: Airflow, example: Example, destination: str | None, message: str
