@@ -22,6 +22,8 @@ from airflow_provider_archival.hooks.base import ATTEMPTS, ServiceHook
 from airflow_provider_archival.hooks.site import Extra, Site, checked_url, host_url, token_of
 
 ENVIRONMENTS = {"production": "https://toloka.dev", "sandbox": "https://sandbox.toloka.dev"}
+# The pools or trainings of more take a look of their own: one look sends no more than 20 requests.
+_MOST_AT_FIRST = 2000
 _LEGACY_PREFIX = "extra__toloka__"
 # The official client's rule: such a token is an API key, any other an OAuth token.
 _API_KEY = re.compile(r"[^.]{22,24}\.[^.]*\.[^.]*")
@@ -101,15 +103,23 @@ class TolokaHook(ServiceHook):
         return self.call(toloka.start(type, id))
 
     def get_batch(self, batch: OperationBatch, *, attempts: int = ATTEMPTS) -> OperationBatch:
-        """Look at many operations, 500 a request; :meth:`aget_batch` for an event loop."""
+        """
+        Look at many operations, 500 a request; :meth:`aget_batch` for an event loop.
+
+        With one attempt, the first look at a large project lists no more than what is in it.
+        """
         if batch.id not in self._members:
             self._members[batch.id] = {one.id for one in self._all(batch.members(), attempts)}
+            if attempts == 1 and len(self._members[batch.id]) > _MOST_AT_FIRST:
+                return batch
         return batch.seen(self._all(batch.operations(), attempts), self._members[batch.id])
 
     async def aget_batch(self, batch: OperationBatch) -> OperationBatch:
         """:meth:`get_batch`, with one attempt."""
         if batch.id not in self._members:
             self._members[batch.id] = {one.id for one in await self._aall(batch.members())}
+            if len(self._members[batch.id]) > _MOST_AT_FIRST:
+                return batch
         return batch.seen(await self._aall(batch.operations()), self._members[batch.id])
 
     def get_operation(self, operation_id: str) -> TolokaOperation:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_archival.api import http
+from airflow_provider_archival.api.batches import OperationBatch
 from airflow_provider_archival.exceptions import JobTimeout, ServiceFault, ServiceRefusal
 from airflow_provider_archival.hooks.toloka import TolokaHook
 from airflow_provider_archival.sandbox.toloka_store import (
@@ -236,3 +238,27 @@ def test_a_list_that_gives_the_same_page_again_and_again_comes_to_an_end(
     archival_sandbox.fault("/api/v1/pools", times=None, status=200, body=page)
     assert {pool.id for pool in hook.list_pools("7")} == {"1"}
     assert len(archival_sandbox.requests("/api/v1/pools")) == 2
+
+
+def test_the_first_look_at_a_large_project_lists_only_what_is_in_it(
+    archival_sandbox: Sandbox, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_archival.hooks.toloka._MOST_AT_FIRST", 2)
+    added = archival_sandbox.add_toloka_project(pools=3, status="CLOSED")
+    for id in added["pools"]:
+        TolokaHook().archive_pool(id)
+    batch = OperationBatch("POOL.ARCHIVE", added["id"], "2000-01-01T00:00:00.000", 3)
+
+    async def two_looks() -> list[OperationBatch]:
+        hook = TolokaHook()
+        return [await hook.aget_batch(batch) for _ in range(2)]
+
+    hook = TolokaHook()
+    for first, second in (
+        [hook.get_batch(batch, attempts=1) for _ in range(2)],
+        asyncio.run(two_looks()),
+    ):
+        assert first == batch
+        assert sum(second.counts.values()) == 3
+    # Whoever looks firmly wants to know how they stand.
+    assert sum(TolokaHook().get_batch(batch).counts.values()) == 3
