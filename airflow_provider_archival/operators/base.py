@@ -169,7 +169,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after a deferral, with the trigger's event."""
         self._memory = Memory(context, self.durable)
-        progress = Progress.from_dict(event["carried"], self.job_from)
+        progress = Progress.unpack(event["carried"], self.job_from)
         outcome, seen = event["outcome"], event.get("job")
         if progress.blocker is not None:
             if outcome == outcomes.TIMEOUT:
@@ -357,7 +357,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         if not running:
             pause = min(_FIRST_PAUSE * 2 ** min(progress.blocked, 10), self.poll_interval, progress_left)
             if self.deferrable:
-                self._defer(PauseTrigger(time.time() + pause, progress.to_dict()), progress)
+                self._defer(PauseTrigger(time.time() + pause, progress.pack()), progress)
             time.sleep(pause)
         elif self.deferrable:
             self._defer(self.trigger_for(self.job_of(running), progress, is_ours=False), progress)

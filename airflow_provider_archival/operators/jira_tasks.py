@@ -83,7 +83,7 @@ class JiraTaskOperator(RemoteJobOperator[JiraTask]):
             jira_conn_id=self.jira_conn_id,
             poll_interval=self.poll_interval,
             end_time=progress.end_time,
-            carried=progress.to_dict(),
+            carried=progress.pack(),
             cancel_on_kill=self.cancel_on_kill and is_ours,
         )
 

@@ -78,7 +78,7 @@ class TolokaJobOperator(RemoteJobOperator[TolokaJob]):
             "toloka_conn_id": self.toloka_conn_id,
             "poll_interval": self.poll_interval,
             "end_time": progress.end_time,
-            "carried": progress.to_dict(),
+            "carried": progress.pack(),
         }
         if isinstance(job, OperationBatch):
             return TolokaBatchTrigger(batch=job.to_dict(), **how)

@@ -14,6 +14,7 @@ import pytest
 import time_machine
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
+from airflow_provider_archival.api.jira import JiraTask
 from airflow_provider_archival.exceptions import (
     BadInput,
     ConnectionNotUsable,
@@ -33,6 +34,7 @@ from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesByJqlOperator,
     JiraExportArchivedIssuesOperator,
 )
+from airflow_provider_archival.operators.progress import Progress
 from airflow_provider_archival.triggers.jira import JiraTaskTrigger
 
 if TYPE_CHECKING:
@@ -452,7 +454,8 @@ def test_a_deferred_try_has_one_deadline(
     with pytest.raises(TaskDeferred) as caught:
         operator(deferrable=True, timeout=600).execute(context)
     kwargs = caught.value.trigger.serialize()[1]
-    assert began + 600 <= kwargs["end_time"] == kwargs["carried"]["end_time"] <= time.time() + 600
+    carried = Progress.unpack(kwargs["carried"], JiraTask.from_dict)
+    assert began + 600 <= kwargs["end_time"] == carried.end_time <= time.time() + 600
 
 
 # --- kills ---
