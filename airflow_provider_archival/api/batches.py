@@ -52,9 +52,12 @@ class OperationBatch:
         return f"{self.type} of {self.expected} in project {self.project_id}"
 
     @property
+    def _all_listed_have_ended(self) -> bool:
+        return self.counts.get("SUCCESS", 0) + self.counts.get("FAIL", 0) == sum(self.counts.values())
+
+    @property
     def is_final(self) -> bool:
-        ended = self.counts.get("SUCCESS", 0) + self.counts.get("FAIL", 0)
-        return ended == sum(self.counts.values()) >= self.expected
+        return self._all_listed_have_ended and sum(self.counts.values()) >= self.expected
 
     @property
     def succeeded(self) -> bool:
@@ -69,8 +72,7 @@ class OperationBatch:
     @property
     def has_vanished(self) -> bool:
         """Say whether all that are listed have ended, but fewer than were started are listed."""
-        ended = self.counts.get("SUCCESS", 0) + self.counts.get("FAIL", 0)
-        return ended == sum(self.counts.values()) < self.expected
+        return self._all_listed_have_ended and sum(self.counts.values()) < self.expected
 
     @property
     def is_documented(self) -> bool:

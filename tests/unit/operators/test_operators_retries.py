@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,22 @@ def test_a_try_that_is_asked_for_something_else_does_not_take_the_earlier_job(
     counters = archival_sandbox.counters()
     assert counters["jobs_submitted"]["archive"] == 2
     assert counters["jobs_overlapped"]["archive"] == 1
+
+
+@pytest.mark.parametrize("job", [archive(), export()], ids=["archive", "export"])
+def test_a_try_with_another_connection_does_not_take_the_earlier_job(
+    job: dict[str, Any],
+    tries: Tries,
+    pauses: Pauses,
+    archival_sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[str],
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", os.environ["AIRFLOW_CONN_JIRA_CLOUD_DEFAULT"])
+    first = killed_while_waiting(tries, pauses, archival_sandbox, job)
+    result = tries.run(**job, jira_conn_id="other")
+    assert first not in [one["task_id"] for one in result["tasks"]]
+    assert any("was asked for something else" in line for line in logged)
 
 
 @pytest.mark.parametrize("fault", [{"reset": "after"}, {"status": 504, "when": "after"}, {"body": "html"}])
