@@ -26,6 +26,10 @@ class ConnectionNotUsable(AirflowFailException):
     """An Airflow connection lacks something, or has something that can't be used; nothing was sent."""
 
 
+class ConnectionNotFound(ArchivalException):
+    """There is no such Airflow connection, or its secrets backend can't be asked now; nothing was sent."""
+
+
 class ServiceFault(ArchivalException):
     """
     A service did not do what it was asked, and may do so later.
@@ -78,6 +82,10 @@ class JobGone(JobError):
 
 class JobTimeout(JobError):
     """A job did not end within ``timeout``."""
+
+
+class JobNotWatched(JobError):
+    """Nobody can look at a job for a reason that a new try may mend; the job goes on."""
 
 
 class WatchRefused(AirflowFailException, JobError):

@@ -6,17 +6,15 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
-import pendulum
+from airflow_provider_archival.api.limits import RateLimit
+from airflow_provider_archival.api.times import moment_in_header
+from airflow_provider_archival.api.voices import Voice, nobodys
 
 T = TypeVar("T")
-
-MAX_RETRY_AFTER = 120.0
-"""The longest wait, in seconds, that a service's ``Retry-After`` can ask for."""
 
 _MESSAGE_LIMIT = 500
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -65,6 +63,10 @@ class Request(Generic[T]):
     :param query: the query parameters
     :param repeat: what a repeat would do
     :param answers: statuses other than 2xx that ``parse`` reads too, because they answer the question
+    :param voice: says whether an error is the service's own; what is not is a fault that may pass
+    :param route: the path with names for its variable parts, by which limits count; else the path
+    :param scopes: what an OAuth or scoped token has to allow for this, in words
+    :param is_urgent: goes out although others have to pause
     """
 
     method: str
@@ -74,6 +76,15 @@ class Request(Generic[T]):
     query: Mapping[str, str] = field(default_factory=dict)
     repeat: Repeat = Repeat.FREELY
     answers: frozenset[int] = frozenset()
+    voice: Voice = nobodys
+    route: str = ""
+    scopes: str = ""
+    is_urgent: bool = False
+
+    @property
+    def endpoint(self) -> str:
+        """What the services count requests by: the method and the path without ids."""
+        return f"{self.method} {self.route or self.path}"
 
     @property
     def target(self) -> str:
@@ -85,7 +96,8 @@ class Request(Generic[T]):
 
     def read(self, response: Response) -> T:
         """Return the value of a response, or raise the :class:`ApiError` that it means."""
-        if not (200 <= response.status < 300 or response.status in self.answers):
+        is_answer = response.status in self.answers and self.voice(response)
+        if not (200 <= response.status < 300 or is_answer):
             raise error_of(self, response)
         try:
             return self.parse(response)
@@ -125,6 +137,10 @@ class ApiError(Exception):
     """Whether the service surely did not act on the request."""
     served_at: float | None = None
     """When the service answered, by its own clock, in epoch seconds; None where it did not tell."""
+    limit: RateLimit | None = None
+    """What the answer says of limits, where it says something."""
+    scopes = ""
+    """What an OAuth or scoped token has to allow for the request, in words."""
 
     def __init__(
         self,
@@ -180,13 +196,15 @@ class Busy(ApiError):
 
 
 class TooManyRequests(ApiError):
-    """429: slow down."""
+    """429: slow down; also what is not sent because the service has said so before."""
 
     can_repeat = True
+    is_announced = False
+    """Whether the log has it already, once for all whom it holds up."""
 
 
 class ServiceUnavailable(ApiError):
-    """5xx and 408: the service, or something in front of it, has a problem that may pass."""
+    """5xx, 408, 423 and 425: the service, or something in front of it, has a problem that may pass."""
 
     can_repeat = True
     surely_undone = False
@@ -199,8 +217,16 @@ class UnreadableAnswer(ApiError):
     surely_undone = False
 
 
-class Redirected(ApiError):
-    """3xx: the service, or something in front of it, points elsewhere; credentials don't follow."""
+class ForeignAnswer(UnreadableAnswer):
+    """An error in no shape of the service's: something else answers in its place, so nobody knows."""
+
+
+class Redirected(ForeignAnswer):
+    """3xx: neither service does that; something in front of it points elsewhere. Credentials don't follow."""
+
+
+class NotFollowed(ApiError):
+    """The service points to where nobody should go: nothing was sent there."""
 
 
 class NotConnected(ApiError):
@@ -220,25 +246,35 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     401: NotAuthenticated,
     403: Forbidden,
     404: NotFound,
-    408: ServiceUnavailable,
     409: Conflict,
     410: NotFound,
     412: Busy,
-    429: TooManyRequests,
 }
+_PASSING = frozenset({408, 423, 425})
 
 
 def error_of(request: Request[Any], response: Response) -> ApiError:
     """Return the error that an answer other than 2xx means."""
-    status = response.status
-    kind = _BY_STATUS.get(status, ServiceUnavailable if status >= 500 else BadRequest)
     messages = messages_of(response)
-    if 300 <= status < 400:
-        kind, messages = Redirected, (f"redirected to {_origin(response.headers.get('location', ''))}",)
-    error = kind(str(request), messages, status, retry_after(response.headers))
-    served = _moment(response.headers.get("date"))
+    if 300 <= response.status < 400:
+        messages = (f"redirected to {_origin(response.headers.get('location', ''))}",)
+    limit = RateLimit.of(response)
+    error = _kind_of(request, response)(str(request), messages, response.status, limit.retry_after)
+    served = moment_in_header(response.headers.get("date"))
     error.served_at = served.timestamp() if served else None
+    error.limit, error.scopes = limit, request.scopes
     return error
+
+
+def _kind_of(request: Request[Any], response: Response) -> type[ApiError]:
+    status = response.status
+    if status == 429:
+        return TooManyRequests
+    if status >= 500 or status in _PASSING:
+        return ServiceUnavailable
+    if status < 400:
+        return Redirected
+    return _BY_STATUS.get(status, BadRequest) if request.voice(response) else ForeignAnswer
 
 
 def messages_of(response: Response) -> tuple[str, ...]:
@@ -287,50 +323,6 @@ def _sentences(said: Any) -> list[str]:
         if isinstance(said.get(name), str):
             found.append(said[name])
     return found
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """
-    Return the seconds that a service asks to wait, 0 to :data:`MAX_RETRY_AFTER`; None when it does not ask.
-
-    Reads ``Retry-After`` (seconds, or an HTTP date, compared with the answer's own ``Date`` where it has one)
-    and ``X-RateLimit-Reset`` (an ISO time).
-    """
-    now = _moment(headers.get("date")) or pendulum.now("UTC")
-    wish = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", wish):
-        return min(float(wish), MAX_RETRY_AFTER)
-    until = _moment(wish) or _moment(headers.get("x-ratelimit-reset"))
-    if until is None:
-        return None
-    return min(max((until - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
-
-
-def _moment(text: str | None) -> pendulum.DateTime | None:
-    """Read an HTTP date or an ISO time, in UTC."""
-    if not text:
-        return None
-    try:
-        return pendulum.instance(parsedate_to_datetime(text)).in_timezone("UTC")
-    except (ValueError, TypeError, OverflowError):
-        return moment_of(text)
-
-
-def moment_of(value: Any) -> pendulum.DateTime | None:
-    """Read a service's time: epoch milliseconds, or ISO 8601, in UTC where it names no zone."""
-    try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return pendulum.from_timestamp(value / 1000)
-        parsed = pendulum.parse(value, tz="UTC") if isinstance(value, str) else None
-        return parsed.in_timezone("UTC") if isinstance(parsed, pendulum.DateTime) else None
-    except (ValueError, TypeError, ArithmeticError, OSError):
-        return None
-
-
-def time_of(value: Any) -> str | None:
-    """Return a service's time as ISO 8601, UTC; one that can't be read is not worth losing an answer for."""
-    moment = moment_of(value)
-    return None if moment is None else moment.isoformat()
 
 
 def percent_of(value: Any) -> float | None:

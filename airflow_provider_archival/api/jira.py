@@ -16,8 +16,9 @@ from airflow_provider_archival.api.http import (
     messages_of,
     path_of,
     percent_of,
-    time_of,
 )
+from airflow_provider_archival.api.times import time_of
+from airflow_provider_archival.api.voices import jiras
 
 MAX_KEYS_PER_REQUEST = 1000
 """How many issues one archive or unarchive request takes; Jira answers 412 to more."""
@@ -29,6 +30,11 @@ NOTHING_VALID = "noValidIssue"
 """The reason in a report for issues that Jira refused together, telling no single one's reason."""
 PRECONDITION_FAILED = "preconditionFailed"
 """The reason in a report for issues whose request Jira refused with a 412."""
+
+_TO_ARCHIVE = "write:jira-work (or write:issue:jira)"
+_TO_EXPORT = "read:jira-work (or read:issue:jira)"
+_TO_CANCEL = "write:jira-work (or delete:async-task:jira)"
+_TO_READ = "read:jira-work"
 
 _ISSUE = re.compile(r"[0-9]+|[A-Za-z][A-Za-z0-9_]*-[0-9]+")
 _GOOD, _BAD = frozenset({"COMPLETE"}), frozenset({"FAILED", "CANCELLED", "DEAD"})
@@ -209,7 +215,13 @@ def unarchive_issues(issue_ids_or_keys: Sequence[str]) -> Request[ArchiveReport]
 def archive_by_jql(jql: str) -> Request[str]:
     """Archive every issue that ``jql`` matches, up to 100,000; answers with the id of the task for it."""
     return Request(
-        "POST", "/rest/api/3/issue/archive", _submitted_task_id, json={"jql": jql}, repeat=Repeat.AFTER_A_LOOK
+        "POST",
+        "/rest/api/3/issue/archive",
+        _submitted_task_id,
+        json={"jql": jql},
+        repeat=Repeat.AFTER_A_LOOK,
+        voice=jiras,
+        scopes=_TO_ARCHIVE,
     )
 
 
@@ -221,18 +233,27 @@ def export_archived_issues(export_filter: ExportFilter) -> Request[JiraTask]:
         _export_task,
         json=export_filter.to_json(),
         repeat=Repeat.AFTER_A_LOOK,
+        voice=jiras,
+        scopes=_TO_EXPORT,
     )
 
 
 def get_task(task_id: str) -> Request[JiraTask]:
     """Look at a task; Jira keeps it for about 14 days."""
-    return Request("GET", path_of("rest", "api", "3", "task", task_id_of(task_id)), _task)
+    path = path_of("rest", "api", "3", "task", task_id_of(task_id))
+    return Request("GET", path, _task, voice=jiras, route="/rest/api/3/task/{taskId}", scopes=_TO_READ)
 
 
 def cancel_task(task_id: str) -> Request[None]:
     """Ask a task to stop; it may still end otherwise. 400 when it has ended already."""
     return Request(
-        "POST", path_of("rest", "api", "3", "task", task_id_of(task_id), "cancel"), lambda response: None
+        "POST",
+        path_of("rest", "api", "3", "task", task_id_of(task_id), "cancel"),
+        lambda response: None,
+        voice=jiras,
+        route="/rest/api/3/task/{taskId}/cancel",
+        scopes=_TO_CANCEL,
+        is_urgent=True,
     )
 
 
@@ -243,6 +264,8 @@ def count_issues(jql: str) -> Request[int]:
         "/rest/api/3/search/approximate-count",
         lambda response: int(response.json()["count"]),
         json={"jql": jql},
+        voice=jiras,
+        scopes=_TO_READ,
     )
 
 
@@ -257,25 +280,31 @@ def search_issues(jql: str, max_results: int) -> Request[tuple[str, ...]]:
         "/rest/api/3/search/jql",
         keys,
         json={"jql": jql, "maxResults": max_results, "fields": ["key"]},
+        voice=jiras,
+        scopes=_TO_READ,
     )
 
 
 def myself() -> Request[str]:
-    """Tell who the caller is: a display name. The one call that proves a login."""
+    """Tell who the caller is: a display name. Proves a login, but needs a scope that archiving does not."""
     return Request(
         "GET",
         "/rest/api/3/myself",
         lambda response: str(response.json().get("displayName") or response.json()["accountId"]),
+        voice=jiras,
+        scopes="read:jira-user",
     )
 
 
 def is_admin() -> Request[bool]:
-    """Tell whether the caller has Jira's global ``ADMINISTER`` permission."""
+    """Tell whether the caller has Jira's global ``ADMINISTER`` permission, which proves a login."""
     return Request(
         "GET",
         "/rest/api/3/mypermissions",
         lambda response: bool(response.json()["permissions"]["ADMINISTER"]["havePermission"]),
         query={"permissions": "ADMINISTER"},
+        voice=jiras,
+        scopes=_TO_READ,
     )
 
 
@@ -316,6 +345,8 @@ def _by_key(path: str, issue_ids_or_keys: Sequence[str]) -> Request[ArchiveRepor
         lambda response: _report(response, asked),
         json={"issueIdsOrKeys": list(asked)},
         answers=frozenset({400, 412}),
+        voice=jiras,
+        scopes=_TO_ARCHIVE,
     )
 
 

@@ -13,8 +13,9 @@ from airflow_provider_archival.api.http import (
     checked_id,
     path_of,
     percent_of,
-    time_of,
 )
+from airflow_provider_archival.api.times import time_of
+from airflow_provider_archival.api.voices import tolokas
 
 
 class _HasId(Protocol):
@@ -187,7 +188,9 @@ def start(type: str, id: str) -> Request[TolokaOperation | None]:
 def get_operation(operation_id: str) -> Request[TolokaOperation]:
     """Look at an operation."""
     path = path_of("operations", checked_id(operation_id, "a Toloka operation's id"))
-    return Request("GET", path, lambda response: _operation(response.json()))
+    return Request(
+        "GET", path, lambda response: _operation(response.json()), voice=tolokas, route="/operations/{id}"
+    )
 
 
 def list_operations(
@@ -237,17 +240,26 @@ def all_members(type: str, project_id: str, status: str | None = None) -> Pages[
 def get_project(project_id: str) -> Request[TolokaProject]:
     """Look at a project."""
     path = path_of("projects", checked_id(project_id, "a Toloka project's id"))
-    return Request("GET", path, lambda response: _project(response.json()))
+    return Request(
+        "GET", path, lambda response: _project(response.json()), voice=tolokas, route="/projects/{id}"
+    )
 
 
 def requester() -> Request[str]:
     """Tell who the caller is: a name, or else an id. Proves a login."""
-    return Request("GET", "/requester", _requester)
+    return Request("GET", "/requester", _requester, voice=tolokas)
 
 
 def _job(kind: str, id: str, verb: str) -> Request[TolokaOperation | None]:
     path = path_of(kind, checked_id(id, f"a Toloka {kind.removesuffix('s')}'s id"), verb)
-    return Request("POST", path, _operation_or_none, repeat=Repeat.AFTER_A_LOOK)
+    return Request(
+        "POST",
+        path,
+        _operation_or_none,
+        repeat=Repeat.AFTER_A_LOOK,
+        voice=tolokas,
+        route=f"/{kind}/{{id}}/{verb}",
+    )
 
 
 def _list(
@@ -259,7 +271,7 @@ def _list(
         said = response.json()
         return Page(tuple(item(one) for one in said["items"]), bool(said["has_more"]))
 
-    return Request("GET", f"/{kind}", page, query={**query, "sort": "id", "limit": str(limit)})
+    return Request("GET", f"/{kind}", page, query={**query, "sort": "id", "limit": str(limit)}, voice=tolokas)
 
 
 def _operation_or_none(response: Response) -> TolokaOperation | None:

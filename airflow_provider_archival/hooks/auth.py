@@ -10,7 +10,16 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import quote_plus, urlencode
 
-from airflow_provider_archival.api.http import ApiError, NotAuthenticated, Request, Response, UnreadableAnswer
+from airflow_provider_archival.api.http import (
+    ApiError,
+    BadRequest,
+    Forbidden,
+    NotAuthenticated,
+    Request,
+    Response,
+    UnreadableAnswer,
+)
+from airflow_provider_archival.api.voices import token_givers
 
 _RENEW_BEFORE = 60.0
 _DEFAULT_LIFETIME = 3600.0
@@ -127,9 +136,9 @@ def renewing() -> Iterator[None]:
     except ApiError as error:
         # The request that needs the token was not sent, whatever became of this one.
         error.surely_undone = True
-        if isinstance(error, UnreadableAnswer):
+        if isinstance(error, UnreadableAnswer) and error.status == 200:
             error.messages = ("the answer has no token that can be read",)
-        if error.status in (400, 401, 403):
+        if isinstance(error, (BadRequest, NotAuthenticated, Forbidden)):
             raise NotAuthenticated(error.request_line, error.messages, error.status) from None
         raise
 
@@ -149,4 +158,4 @@ def _token_of(response: Response) -> tuple[str, float]:
     return token, float(said.get("expires_in") or _DEFAULT_LIFETIME)
 
 
-_TOKEN_REQUEST = Request("POST", "(token URL)", _token_of)
+_TOKEN_REQUEST = Request("POST", "(token URL)", _token_of, voice=token_givers)

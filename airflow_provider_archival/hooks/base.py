@@ -14,21 +14,17 @@ from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_exponential_jitter,
-)
+from tenacity import AsyncRetrying, Retrying
 
 from airflow_provider_archival.api import http
 from airflow_provider_archival.api.http import ApiError, Repeat, Request, Response
-from airflow_provider_archival.api.polling import Job, Wait
+from airflow_provider_archival.api.limits import RateLimit
+from airflow_provider_archival.api.polling import NEVER_SEEN, Job, Wait
+from airflow_provider_archival.api.voices import Voice, storages
 from airflow_provider_archival.exceptions import ConnectionNotUsable, JobTimeout, ServiceFault, ServiceRefusal
 from airflow_provider_archival.hooks.auth import ClientCredentials, Wire, renewing
-from airflow_provider_archival.hooks.pace import limiter
+from airflow_provider_archival.hooks.pace import gate, limiter
+from airflow_provider_archival.hooks.repeats import Policy
 from airflow_provider_archival.hooks.site import Site, is_loopback_url, origin_of
 from airflow_provider_archival.hooks.transports import AsyncTransport, SyncTransport
 
@@ -43,11 +39,10 @@ _LASTING = (
     http.Conflict,
     http.Forbidden,
     http.NotAuthenticated,
+    http.NotFollowed,
     http.NotFound,
-    http.Redirected,
 )
 _REDIRECTS, _MAX_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
-_backoff = wait_exponential_jitter(initial=1, max=30)
 
 
 @dataclass
@@ -82,15 +77,28 @@ class ServiceHook(BaseHook):
         self._conn_id = conn_id
         self._site: Site | None = None
         self._transport: SyncTransport | None = None
+        self.deadline: float | None = None
+        """Until when calls may pause, in epoch seconds; None for a day from each call's begin."""
+        self.patience: float | None = None
+        """The longest pause, in seconds, that a call makes before it raises; None for any."""
 
     def site_of(self, connection: Any, extra: Mapping[str, Any]) -> Site:
         """Read a connection; ``extra`` is its extra as a dict."""
         raise NotImplementedError
 
+    def voice_of_files(self) -> Voice:
+        """Return what says whether an error in a file's place is the word of whoever keeps the file."""
+        return storages
+
     def advice(self, error: ApiError) -> str:
         """Say what a person can do about an error."""
+        if isinstance(error, http.NotFollowed):
+            return "Ask the service's support why it points there."
         if isinstance(error, http.Redirected):
-            return f"Check the host of connection '{self._conn_id}': credentials are never sent elsewhere."
+            return (
+                f"Check the host of connection '{self._conn_id}', and whether a login page or a proxy is on"
+                " the way: credentials are never sent elsewhere."
+            )
         if isinstance(error, (http.NotConnected, http.AnswerLost)):
             return (
                 f"Check that the host of connection '{self._conn_id}' is right and can be reached from here."
@@ -98,7 +106,10 @@ class ServiceHook(BaseHook):
         if isinstance(error, (http.ServiceUnavailable, http.TooManyRequests)):
             return "This usually passes; the next try may succeed."
         if isinstance(error, http.UnreadableAnswer):
-            return "Something else may answer in the service's place, such as a proxy or a login page."
+            return (
+                "Something else may answer in the service's place, such as a proxy, a login page or its own"
+                " edge. This usually passes; where it does not, check how the host is reached from here."
+            )
         return ""
 
     # --- now ---
@@ -107,6 +118,8 @@ class ServiceHook(BaseHook):
         """
         Send a request and return its value; faults that pass are tried again where a repeat does no harm.
 
+        A pause that the service asks for is made in full; with a :attr:`deadline` it costs no attempt.
+
         :param request: what to send
         :param attempts: how often at most
         :raises ServiceRefusal: a retry of the task can't mend it
@@ -114,7 +127,8 @@ class ServiceHook(BaseHook):
         :raises ConnectionNotUsable: the Airflow connection is missing or incomplete
         """
         try:
-            value: T = Retrying(**self._policy(request, attempts))(self._call_once, request)
+            retrying = Retrying(**self._policy(request, attempts))
+            value: T = retrying(self._call_once, request)
             return value
         except ApiError as error:
             raise self._in_airflows_terms(error) from None
@@ -128,17 +142,21 @@ class ServiceHook(BaseHook):
     def _call_once(self, request: Request[T]) -> T:
         known = self._site
         try:
-            return _read(self._send(request), request, self._site)
+            return self._heard(self._send(request), request, self._site)
         except http.NotAuthenticated:
             # The credentials may have been changed since the connection was read.
             if known is None or self._look_up() == known:
                 raise
-            return _read(self._send(request), request, self._site)
+            return self._heard(self._send(request), request, self._site)
 
     def _send(self, request: Request[Any]) -> Response:
-        wire = _wire(self._site or self._look_up(), request)
+        site = self._site or self._look_up()
+        wire, door = _wire(site, request), gate(self._conn_id, site.base_url)
+        door.check(request)
         if self.most_per_second:
             limiter(self._conn_id, self.most_per_second).try_acquire()
+        if (turn := door.turn(request)) > 0:
+            time.sleep(turn)
         return self._drive(wire, fresh=request.repeat is Repeat.AFTER_A_LOOK)
 
     def _drive(self, wire: Wire, **how: Any) -> Response:
@@ -174,7 +192,7 @@ class ServiceHook(BaseHook):
         """
         try:
             for _ in range(_MAX_REDIRECTS):
-                request = Request("GET", url, lambda response: None)
+                request = Request("GET", url, lambda response: None, voice=self.voice_of_files())
                 response = self._fetch_once(url, sink)
                 if response.status not in _REDIRECTS or not response.headers.get("location"):
                     _read(response, request, self._site)
@@ -199,7 +217,7 @@ class ServiceHook(BaseHook):
         if origin_of(url) == origin_of(site.base_url):
             return self._drive(wire, sink=sink)
         if not url.startswith("https://") and not is_loopback_url(url):
-            raise http.Redirected(f"GET {url}", ("only https:// is taken from another host",))
+            raise http.NotFollowed(f"GET {url}", ("only https:// is taken from another host",))
         return self._transport.send(wire, sink=sink)
 
     def _look_up(self) -> Site:
@@ -250,17 +268,20 @@ class ServiceHook(BaseHook):
     async def _acall_once(self, request: Request[T], channel: _Channel) -> T:
         known = channel.site
         try:
-            return _read(await self._asend(request, channel), request, channel.site)
+            return self._heard(await self._asend(request, channel), request, channel.site)
         except http.NotAuthenticated:
             if known is None or await self._alook_up(channel, known) == known:
                 raise
-            return _read(await self._asend(request, channel), request, channel.site)
+            return self._heard(await self._asend(request, channel), request, channel.site)
 
     async def _asend(self, request: Request[Any], channel: _Channel) -> Response:
         site = channel.site or await self._alook_up(channel, None)
-        transport = channel.transports[-1]
-        if self.most_per_second:
+        transport, door = channel.transports[-1], gate(self._conn_id, site.base_url)
+        door.check(request)
+        if self.most_per_second and not request.is_urgent:
             await limiter(self._conn_id, self.most_per_second).try_acquire_async()
+        if (turn := door.turn(request)) > 0:
+            await asyncio.sleep(turn)
         flow = site.auth.flow(_wire(site, request))
         try:
             step = next(flow)
@@ -300,27 +321,27 @@ class ServiceHook(BaseHook):
     def _policy(
         self, request: Request[Any], attempts: int, channel: _Channel | None = None
     ) -> dict[str, Any]:
-        def log_it(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            pause = state.next_action.sleep if state.next_action else 0
+        def tell(error: ApiError, pause: float, attempt: int) -> None:
+            said = self._scrubbed(error, channel.site if channel else None)
             self.log.warning(
                 "%s: %s; sending it again in %.1f s (attempt %d of %d)",
-                self.service,
-                self._scrubbed(error, channel.site if channel else None)
-                if isinstance(error, ApiError)
-                else error,
-                pause,
-                state.attempt_number + 1,
-                attempts,
+                *(self.service, said, pause, attempt, attempts),
             )
 
-        return {
-            "stop": stop_after_attempt(attempts),
-            "wait": _pause,
-            "retry": retry_if_exception(lambda error: _may_repeat(request, error)),
-            "before_sleep": log_it,
-            "reraise": True,
-        }
+        return Policy(request, attempts, self.deadline, self.patience, tell).for_tenacity
+
+    def _heard(self, response: Response, request: Request[T], site: Site | None) -> T:
+        """Read an answer, and what it says of limits."""
+        door = gate(self._conn_id, site.base_url if site else "")
+        try:
+            value = _read(response, request, site)
+        except http.TooManyRequests as error:
+            if line := door.refused(request, error):
+                self.log.warning("%s: %s", self.service, line)
+            raise
+        if line := door.answered(request, RateLimit.of(response)):
+            self.log.warning("%s: %s", self.service, line)
+        return value
 
     def _in_airflows_terms(self, error: ApiError, site: Site | None = None) -> ServiceFault:
         kind = ServiceRefusal if isinstance(error, _LASTING) else ServiceFault
@@ -357,9 +378,9 @@ class ServiceHook(BaseHook):
             try:
                 job = look()
             except ServiceFault as fault:
-                if not fault.error.can_repeat:
+                if wait.ends_with(fault.error):
                     raise
-                line = wait.failed(fault.error, fault.error.retry_after)
+                line = wait.failed(fault.error)
             else:
                 line = wait.saw(job)
             if line:
@@ -368,14 +389,24 @@ class ServiceHook(BaseHook):
                 return job
             pause = wait.pause()
             if pause is None:
-                raise self.timed_out(job)
+                raise self.timed_out(job, wait.story)
             time.sleep(pause)
 
-    def timed_out(self, job: Job) -> JobTimeout:
-        """Return the error for a job that did not end in time."""
+    def timed_out(self, job: Job, story: str | None = None, limit: str = "timeout") -> JobTimeout:
+        """
+        Return the error for a job that did not end in time.
+
+        :param job: the job as it was seen last
+        :param story: what the wait says of it, see :attr:`~airflow_provider_archival.api.polling.Wait.story`
+        :param limit: which limit ended the wait, in words
+        """
+        story = story or f"It was {job.status} when last seen."
+        advice = f"give it a longer {limit.partition(' ')[0]}, or look there why it takes so long"
+        if story.startswith(NEVER_SEEN):
+            advice = "see to it that it can be looked at from here; a retry goes on with it"
         return JobTimeout(
-            f"{self.name_of(job.id)} did not end in time. It was {job.status} when last seen, and goes on at"
-            f" {self.service}; give it a longer timeout, or look there why it takes so long.",
+            f"{self.name_of(job.id)} did not end in time. {story.rstrip('.')}. It goes on at {self.service};"
+            f" this wait had a {limit}. What to do: {advice}.",
             job.to_dict(),
         )
 
@@ -407,19 +438,9 @@ def _read(response: Response, request: Request[T], site: Site | None) -> T:
             request.read(clean)
         except ApiError as scrubbed:
             raise scrubbed from None
-        raise type(error)(error.request_line, (), error.status, error.retry_after) from None
-
-
-def _may_repeat(request: Request[Any], error: BaseException) -> bool:
-    if not isinstance(error, ApiError) or not error.can_repeat:
-        return False
-    return request.repeat is Repeat.FREELY or error.surely_undone
-
-
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "retry_after", None) or 0.0
-    return max(_backoff(state), asked)
+        error.messages = ()
+        error.args = (error.request_line, (), error.status, error.retry_after)
+        raise error from None
 
 
 def _mask(site: Site) -> None:

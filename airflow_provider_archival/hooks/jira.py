@@ -10,7 +10,8 @@ from airflow_provider_archival.api import http, jira
 from airflow_provider_archival.api.http import ApiError
 from airflow_provider_archival.api.jira import ArchiveReport, ExportFilter, JiraTask
 from airflow_provider_archival.api.polling import Wait
-from airflow_provider_archival.exceptions import ServiceFault
+from airflow_provider_archival.api.voices import Voice, jiras_or_storages
+from airflow_provider_archival.exceptions import ServiceRefusal
 from airflow_provider_archival.hooks.auth import Auth, ClientCredentials, HeaderAuth
 from airflow_provider_archival.hooks.base import ServiceHook
 from airflow_provider_archival.hooks.site import Extra, Site, checked_url, host_url, token_of, wrong_field
@@ -118,8 +119,8 @@ class JiraCloudHook(ServiceHook):
         """
         try:
             self.call(jira.cancel_task(task_id))
-        except ServiceFault as fault:
-            if fault.error.status == 400:
+        except ServiceRefusal as refusal:
+            if isinstance(refusal.error, http.BadRequest) and refusal.error.status == 400:
                 return False
             raise
         return True
@@ -128,9 +129,23 @@ class JiraCloudHook(ServiceHook):
         """Count the issues that a JQL matches; an estimate that may miss recent changes."""
         count = self.call(jira.count_issues(jql))
         if not count:
-            # Jira takes wrong credentials for nobody's here, and nobody sees no issues. This raises for them.
-            self.call(jira.myself())
+            # Jira takes wrong credentials for nobody's here, and nobody sees no issues.
+            self.check_login()
         return count
+
+    def check_login(self) -> None:
+        """
+        Raise where Jira takes the caller for nobody, by what archiving needs anyway.
+
+        Nobody is no admin, so whoever is one is logged in. Only of others the name is asked for.
+        """
+        try:
+            if not self.call(jira.is_admin()):
+                self.call(jira.myself())
+        except ServiceRefusal as refusal:
+            # Whoever says that a token lacks a scope has taken the token.
+            if not _lacks_scope(refusal.error):
+                raise
 
     def search_issues(self, jql: str, max_results: int = 50) -> tuple[str, ...]:
         """
@@ -143,14 +158,31 @@ class JiraCloudHook(ServiceHook):
     def test_connection(self) -> tuple[bool, str]:
         """Sign in, and look whether the caller may archive."""
         try:
-            name = self.call(jira.myself())
+            who = self._name()
             if not self.call(jira.is_admin()):
-                return False, f"Signed in as {name}, who is no Jira admin: archiving needs one."
+                return False, f"Signed in{who}, who is no Jira admin: archiving needs one."
         except Exception as error:  # noqa: BLE001 (the form shows whatever went wrong)
             return False, str(error)
-        return True, f"Signed in as {name}, a Jira admin."
+        return True, f"Signed in{who}, a Jira admin."
+
+    def _name(self) -> str:
+        """Return who the caller is, where its token may tell that: archiving does not need it."""
+        try:
+            return f" as {self.call(jira.myself())}"
+        except ServiceRefusal as refusal:
+            if not _lacks_scope(refusal.error):
+                raise
+            return " (the token does not tell who it is)"
+
+    def voice_of_files(self) -> Voice:
+        return jiras_or_storages
 
     def advice(self, error: ApiError) -> str:
+        if isinstance(error, (http.NotAuthenticated, http.Forbidden)) and _lacks_scope(error):
+            return (
+                f"The token of connection '{self._conn_id}' lacks a scope: this needs {error.scopes}. Give it"
+                " that scope, then clear this task."
+            )
         if isinstance(error, http.NotAuthenticated):
             return (
                 f"Check login, password and auth_type of connection '{self._conn_id}'; an API token may have"
@@ -159,7 +191,7 @@ class JiraCloudHook(ServiceHook):
         if isinstance(error, http.Forbidden):
             return (
                 "Archiving needs Jira admin on a Premium or Enterprise plan (and, for an OAuth or scoped"
-                " token, the scopes read:jira-work and write:jira-work)."
+                f" token, the scope {error.scopes or 'write:jira-work'})."
             )
         if isinstance(error, http.Busy):
             running = f" (task {error.running_task_id})" if error.running_task_id else ""
@@ -229,3 +261,8 @@ class JiraCloudHook(ServiceHook):
             chunk = issue_ids_or_keys[start : start + jira.MAX_KEYS_PER_REQUEST]
             report += self.call(request(chunk))
         return report
+
+
+def _lacks_scope(error: ApiError) -> bool:
+    """Say whether a refusal is about what a token may do, and not about who it is."""
+    return isinstance(error, (http.NotAuthenticated, http.Forbidden)) and "scope" in error.said.lower()

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from airflow.providers.common.compat.sdk import BaseOperator, Stats, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, Stats, conf
 
 from airflow_provider_archival.api.http import Busy, NotFound
-from airflow_provider_archival.api.polling import Job, Wait
-from airflow_provider_archival.exceptions import JobTimeout, ServiceFault, ServiceRefusal
+from airflow_provider_archival.api.polling import SECONDS_BEFORE_GONE, Job, Wait
+from airflow_provider_archival.exceptions import JobError, JobTimeout, ServiceFault, ServiceRefusal
 from airflow_provider_archival.operators import failures
-from airflow_provider_archival.operators.progress import Found, Memory, Progress, Submission, began_before
+from airflow_provider_archival.operators.deadlines import Deadline
+from airflow_provider_archival.operators.progress import (
+    BEGAN,
+    Found,
+    Memory,
+    Progress,
+    Submission,
+    began_before,
+)
 from airflow_provider_archival.triggers import base as outcomes
 from airflow_provider_archival.triggers.base import PauseTrigger
 
@@ -29,10 +39,11 @@ if TYPE_CHECKING:
 
 J = TypeVar("J", bound=Job)
 
-_BACKSTOP = 60.0
-# Airflow's own sign for a deferral that it ended, with the reason in "error".
-_DEFERRAL_FAILED = "__fail__"
 _FIRST_PAUSE = 1.0
+# The longest pause that a task holds a worker for, in seconds, where it can be deferred.
+_LONGEST_HELD = 30.0
+# What comes after the last job, such as a count of what is left, has so many seconds, however late it is.
+_TO_FINISH = 60.0
 # Before the second, third, … attempt at a submit whose answer was lost, in seconds.
 _PAUSES = (1.0, 2.0, 4.0, 8.0)
 
@@ -163,18 +174,62 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         return self.make_hook()
 
     def execute(self, context: Context) -> Any:
-        self._memory = Memory(context, self.durable)
-        return self._go_on(context, self._begin(context))
+        with self._naming_a_timeout():
+            return self._run(context, time.time())
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after a deferral, with the trigger's event."""
+        with self._naming_a_timeout():
+            carried = event["carried"]
+            if BEGAN in carried:
+                return self._run(context, carried[BEGAN])
+            self._memory = Memory(context, self.durable)
+            return self._resume(context, Progress.unpack(carried, self.job_from), event)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; where Airflow gave up on the triggerer, say so and what to do."""
+        failure = outcomes.failure_of(next_method, next_kwargs)
+        if failure is None:
+            return super().resume_execution(next_method, next_kwargs, context)
+        for line in failure.traceback:
+            self.log.error("%s", line)
+        raise self._nobody_looked(context, failure)
+
+    def on_kill(self) -> None:
+        """
+        Cancel the running jobs when the worker's process is told to stop; with ``cancel_on_kill`` only.
+
+        Airflow calls this as well when ``execution_timeout`` has passed: then ``cancel_on_timeout`` decides.
+        """
+        is_late = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
+        wanted = self.cancel_on_timeout if is_late else self.cancel_on_kill
+        for job in self._progress.pending if self._progress and wanted else ():
+            if not job.is_final:
+                self._cancel_quietly(job)
+
+    def _run(self, context: Context, began: float) -> Any:
         self._memory = Memory(context, self.durable)
-        progress = Progress.unpack(event["carried"], self.job_from)
-        outcome, seen = event["outcome"], event.get("job")
+        deadline = self._deadline(began, began + self.timeout)
+        self._hold_to(deadline)
+        while True:
+            try:
+                progress = self._begin(context, began)
+                break
+            except ServiceFault as fault:
+                self._pause(fault, deadline, {BEGAN: began})
+        return self._go_on(context, progress)
+
+    def _resume(self, context: Context, progress: Progress[J], event: dict[str, Any]) -> Any:
+        outcome, seen, message = event["outcome"], event.get("job"), event.get("message")
+        if outcome == outcomes.UNWATCHED:
+            job = progress.pending[0] if progress.pending else None
+            raise failures.unwatched(self.hook, job, message)
         if progress.blocker is not None:
             if outcome == outcomes.TIMEOUT:
-                raise failures.blocked_too_long(self.hook, progress.blocker)
+                raise failures.blocked_too_long(self.hook, progress.blocker, message)
             progress.blocker = None if outcome == outcomes.ENDED else ""
+            return self._go_on(context, progress)
+        if progress.paused_for is not None:
             return self._go_on(context, progress)
         if seen:
             progress.pending[0] = self.job_from(seen)
@@ -182,30 +237,56 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         if outcome == outcomes.TIMEOUT:
             if self.cancel_on_timeout:
                 self._cancel_quietly(job)
-            raise self.hook.timed_out(job)
+            raise self.hook.timed_out(job, message, self.deadline_of(progress).limit)
         if outcome == outcomes.GONE:
             raise failures.gone(self.hook, job)
         if outcome == outcomes.REFUSED:
-            raise failures.refused(self.hook, job, event["message"])
+            raise failures.refused(self.hook, job, message)
         return self._go_on(context, progress)
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral; where Airflow gave up on the triggerer, say so and what to do."""
-        if next_method == _DEFERRAL_FAILED and "timeout" in str(next_kwargs).lower():
-            raise self._nobody_looked(context)
-        return super().resume_execution(next_method, next_kwargs, context)
+    # --- time ---
 
-    def on_kill(self) -> None:
-        """Cancel the running jobs when the worker's process is told to stop; with ``cancel_on_kill`` only."""
-        for job in self._progress.pending if self._progress and self.cancel_on_kill else ():
-            if not job.is_final:
-                self._cancel_quietly(job)
+    def deadline_of(self, progress: Progress[J]) -> Deadline:
+        """Return when the run has to be over."""
+        return self._deadline(progress.started, progress.end_time)
+
+    def _deadline(self, started: float, end_time: float) -> Deadline:
+        # A task that waits in the worker is ended by Airflow itself.
+        return Deadline.of(started, end_time, self.execution_timeout if self.deferrable else None)
+
+    def _hold_to(self, deadline: Deadline) -> None:
+        """Let no pause of the hook's last longer than the run may, or longer than a worker is to be held."""
+        self.hook.deadline = deadline.at
+        self.hook.patience = _LONGEST_HELD if self.deferrable else None
+
+    def _pause(self, fault: ServiceFault, deadline: Deadline, carried: dict[str, Any]) -> None:
+        """Wait as long as the service asked for, deferred if that is long, and no longer than the run may."""
+        asked = fault.error.retry_after
+        if not fault.error.can_repeat or not asked:
+            raise fault
+        if deadline.left <= 0:
+            raise failures.paused_too_long(self.hook, str(fault), deadline.limit) from None
+        pause = min(asked, deadline.left)
+        self.log.info("%s asks for a pause of %.0f s: going on then. %s", self.hook.service, asked, fault)
+        if self.deferrable and pause > _LONGEST_HELD:
+            self._defer(PauseTrigger(time.time() + pause, carried), deadline)
+        time.sleep(pause)
+
+    @contextmanager
+    def _naming_a_timeout(self) -> Iterator[None]:
+        """Say what Airflow's own ``execution_timeout`` ended, and what becomes of the job."""
+        try:
+            yield
+        except AirflowTaskTimeout as error:
+            pending = self._progress.pending if self._progress else []
+            raise failures.execution_timeout(
+                self.hook, self.execution_timeout, pending, self.cancel_on_timeout
+            ) from error
 
     # --- attach, take the result, or submit ---
 
-    def _begin(self, context: Context) -> Progress[J]:
+    def _begin(self, context: Context, now: float) -> Progress[J]:
         """Return what an earlier try came to, or a fresh start."""
-        now = time.time()
         fresh: Progress[J] = Progress(now, now + self.timeout, asked=self.asked())
         known = self._memory.recall()
         if known is None:
@@ -220,7 +301,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             )
             return fresh
         self._count("reconnect_attempt")
-        earlier.started, earlier.end_time, earlier.blocker = fresh.started, fresh.end_time, None
+        earlier.started, earlier.end_time = fresh.started, fresh.end_time
+        earlier.blocker = earlier.paused_for = None
         earlier.pending = [job for job in map(self._still_good, earlier.pending) if job is not None]
         self.take_up(earlier, lost=len(earlier.pending) < len(known["pending"]))
         # Airflow clears a task's XComs when a new try begins.
@@ -232,10 +314,10 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         """Look at a job of an earlier try: attach to it, take its result, or (None) submit anew."""
         name = self.hook.name_of(job.id)
         try:
-            seen = self.look_firmly(job)
+            seen = self._look_twice(job)
         except ServiceRefusal as refusal:
-            if not isinstance(refusal.error, NotFound):
-                raise failures.refused(self.hook, job, str(refusal)) from None
+            raise failures.refused(self.hook, job, str(refusal)) from None
+        if seen is None:
             self.log.warning("%s of an earlier try is gone: submitting anew", name)
             self._count("terminal_resubmit")
             return None
@@ -251,8 +333,24 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             self._count("reconnect_success")
         return seen
 
+    def _look_twice(self, job: J) -> J | None:
+        """Look at a job that the service has known; it is gone when the service says so twice."""
+        for pause in (SECONDS_BEFORE_GONE, None):
+            try:
+                return self.look_firmly(job)
+            except ServiceRefusal as refusal:
+                if not isinstance(refusal.error, NotFound):
+                    raise
+                if pause is not None:
+                    self.log.warning("%s Looking once more before that is believed.", refusal)
+                    time.sleep(pause)
+        return None
+
     def _submit(self, submission: Submission[J], progress: Progress[J]) -> J | None:
         """Submit a job, unless it can be found; where another one is in the way, say so in the progress."""
+        deadline = self.deadline_of(progress)
+        if deadline.left <= 0:
+            raise failures.too_late(self.hook, deadline.limit, progress.jobs)
         for attempt in range(len(_PAUSES) + 1):
             since = progress.unsure_since
             found = None if since is None else self._find(submission, since, attempt)
@@ -273,7 +371,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
                         progress.doubt = None
                         self._memory.keep(progress)
                     raise
-                if attempt == len(_PAUSES):
+                if attempt == len(_PAUSES) or fault.error.retry_after:
+                    # What it asks for is waited for first; the doubt stays.
                     raise
                 self.log.warning("Nobody knows whether that was done; looking again: %s", fault)
             else:
@@ -303,30 +402,49 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             progress.doubt = None
         if running:
             progress.tried_before = None
-        progress.blocker = running or ""
+        other = self.hook.name_of(running) if running else f"a {self.hook.job_word} that it does not name"
+        if running and running == progress.last_blocker:
+            # It was waited for, and is over: there is nothing to watch.
+            self.log.info("%s names %s again, though it was waited for", self.hook.service, other)
+            progress.blocker = ""
+        else:
+            self.log.info("%s is busy with %s: waiting for its end", self.hook.service, other)
+            progress.blocker = progress.last_blocker = running or ""
         progress.blocked += 1
         self._memory.keep(progress)
-        other = self.hook.name_of(running) if running else f"a {self.hook.job_word} that it does not name"
-        self.log.info("%s is busy with %s: waiting for its end", self.hook.service, other)
         return None
 
     # --- the run ---
 
     def _go_on(self, context: Context, progress: Progress[J]) -> Any:
         self._progress = progress
+        deadline = self.deadline_of(progress)
+        self._hold_to(deadline)
+        if progress.paused_for is not None and deadline.left <= 0:
+            raise failures.paused_too_long(self.hook, progress.paused_for, deadline.limit)
+        progress.paused_for = None
         try:
             while True:
-                if progress.blocker is not None:
-                    self._wait_for_blocker(progress)
-                while progress.pending:
-                    job = progress.pending[0]
-                    if not job.is_final and not self.must_wait_for(job):
+                try:
+                    if self._advance(context, progress):
                         return self._finish(progress)
-                    self._settle(job if job.is_final else self._wait(job, progress), progress)
-                if not self._submit_step(context, progress):
-                    return self._finish(progress)
+                except ServiceFault as fault:
+                    progress.paused_for = str(fault)
+                    self._pause(fault, deadline, progress.pack())
+                    progress.paused_for = None
         finally:
             self.hook.close()
+
+    def _advance(self, context: Context, progress: Progress[J]) -> bool:
+        """Wait for what has to end, then submit the next step; True when there is nothing more to do."""
+        if progress.blocker is not None:
+            self._wait_for_blocker(progress)
+        while progress.pending:
+            job = progress.pending[0]
+            if not job.is_final and not self.must_wait_for(job):
+                return True
+            self._settle(job if job.is_final else self._wait(job, progress), progress)
+        return not self._submit_step(context, progress)
 
     def _submit_step(self, context: Context, progress: Progress[J]) -> bool:
         """Submit the jobs of the next step; False when there is no next step."""
@@ -345,22 +463,24 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         return is_step
 
     def _finish(self, progress: Progress[J]) -> Any:
+        self.hook.deadline = max(progress.end_time, time.time() + _TO_FINISH)
         result = self.result(progress)
         self._memory.forget()
         return result
 
     def _wait_for_blocker(self, progress: Progress[J]) -> None:
         """Wait until another job has ended, however it ends."""
-        running, progress_left = progress.blocker, progress.end_time - time.time()
-        if progress_left <= 0:
+        running, deadline = progress.blocker, self.deadline_of(progress)
+        if deadline.left <= 0:
             raise failures.blocked_too_long(self.hook, progress.blocker)
         if not running:
-            pause = min(_FIRST_PAUSE * 2 ** min(progress.blocked, 10), self.poll_interval, progress_left)
+            pause = min(_FIRST_PAUSE * 2 ** min(progress.blocked, 10), self.poll_interval, deadline.left)
             if self.deferrable:
-                self._defer(PauseTrigger(time.time() + pause, progress.pack()), progress)
+                self._defer(PauseTrigger(time.time() + pause, progress.pack()), deadline)
             time.sleep(pause)
         elif self.deferrable:
-            self._defer(self.trigger_for(self.job_of(running), progress, is_ours=False), progress)
+            trigger = self.trigger_for(self.job_of(running), progress, is_ours=False)
+            self._defer(trigger, deadline)
         else:
             wait = Wait(self.hook.name_of(running), self.poll_interval, progress.end_time)
             other = self.job_of(running)
@@ -378,8 +498,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
 
     def _wait(self, job: J, progress: Progress[J]) -> J:
         if self.deferrable:
-            self._defer(self.trigger_for(job, progress), progress)
-        wait = Wait(self.hook.name_of(job.id), self.poll_interval, progress.end_time)
+            self._defer(self.trigger_for(job, progress), self.deadline_of(progress))
+        wait = Wait(self.hook.name_of(job.id), self.poll_interval, progress.end_time, is_known=True)
         try:
             return self.hook.wait_for(lambda: self.look(job), job, wait)
         except ServiceRefusal as refusal:
@@ -391,15 +511,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
                 self._cancel_quietly(job)
             raise
 
-    def _defer(self, trigger: BaseTrigger, progress: Progress[J]) -> None:
-        left = max(progress.end_time - time.time(), 0) + _BACKSTOP
-        if self.execution_timeout is not None:
-            left = min(left, max(progress.started + self.execution_timeout.total_seconds() - time.time(), 1))
-        self.defer(
-            trigger=trigger,
-            method_name="execute_complete",
-            timeout=timedelta(seconds=left),
-        )
+    def _defer(self, trigger: BaseTrigger, deadline: Deadline) -> None:
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=deadline.of_deferral)
 
     def _settle(self, job: J, progress: Progress[J]) -> None:
         if not job.succeeded:
@@ -409,14 +522,18 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         progress.pending.pop(0)
         self._memory.keep(progress)
 
-    def _nobody_looked(self, context: Context) -> JobTimeout:
+    def _nobody_looked(self, context: Context, failure: outcomes.DeferralFailure) -> JobError:
         """Return the error for a deferral that Airflow ended, and deal with the jobs as after any timeout."""
         known = Memory(context, self.durable).recall()
-        pending = Progress.from_dict(known, self.job_from).pending if known else []
+        progress = Progress.from_dict(known, self.job_from) if known else None
+        job = progress.pending[0] if progress and progress.pending else None
+        if not failure.is_timeout:
+            return failures.unwatched(self.hook, job, failure.message)
         if self.cancel_on_timeout:
-            for job in pending:
-                self._cancel_quietly(job)
-        return failures.nobody_looked(self.hook, pending[0] if pending else None)
+            for one in progress.pending if progress else ():
+                self._cancel_quietly(one)
+        limit = self.deadline_of(progress).limit if progress else "timeout"
+        return failures.nobody_looked(self.hook, job, limit)
 
     def _count(self, what: str) -> None:
         """Emit the metrics that Airflow's own resumable operators emit; they came with the store."""

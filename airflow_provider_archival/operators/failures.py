@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_archival.exceptions import JobError, JobGone, JobTimeout, WatchRefused
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+from airflow_provider_archival.exceptions import JobError, JobGone, JobNotWatched, JobTimeout, WatchRefused
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from airflow_provider_archival.api.polling import Job
     from airflow_provider_archival.hooks.base import ServiceHook
 
@@ -20,27 +25,72 @@ def gone(hook: ServiceHook, job: Job) -> JobError:
     )
 
 
-def refused(hook: ServiceHook, job: Job, message: str) -> WatchRefused:
+def refused(hook: ServiceHook, job: Job, message: str | None) -> WatchRefused:
     """Return the error for a job that the service does not let us look at."""
     return WatchRefused(f"{hook.name_of(job.id)} goes on, but can't be watched. {message}", job.to_dict())
 
 
-def blocked_too_long(hook: ServiceHook, blocker: str | None) -> JobTimeout:
+def unwatched(hook: ServiceHook, job: Job | None, message: str | None) -> JobNotWatched:
+    """Return the error for a job at which the triggerer could not look."""
+    name = hook.name_of(job.id) if job else f"The {hook.job_word}"
+    return JobNotWatched(
+        f"{name} could not be watched by the triggerer: {message} The job goes on, and a retry takes it"
+        " up. What to do: see to it that the triggerer has what the workers have (connections, a secrets"
+        " backend, packages).",
+        job.to_dict() if job else {"id": None},
+    )
+
+
+def blocked_too_long(hook: ServiceHook, blocker: str | None, story: str | None = None) -> JobTimeout:
     """Return the error for a run that could submit nothing, since another's job did not end."""
     other = hook.name_of(blocker) if blocker else f"Another {hook.job_word}"
     return JobTimeout(
-        f"{other} was in the way all the time, so nothing was submitted. Wait for its end, or give this a"
-        " longer timeout; a one-slot Airflow pool keeps your own tasks from meeting.",
+        f"{other} was in the way all the time, so nothing was submitted. {story or ''} What to do: wait for"
+        " its end, or give this a longer timeout; a one-slot Airflow pool keeps your own tasks from meeting.",
         {"id": blocker},
     )
 
 
-def nobody_looked(hook: ServiceHook, job: Job | None) -> JobTimeout:
+def paused_too_long(hook: ServiceHook, message: str, limit: str) -> JobTimeout:
+    """Return the error for a run whose service asked for a pause that did not end in time."""
+    return JobTimeout(
+        f"{hook.service} asked for a pause that outlasts the {limit} of this task. {message} What to do:"
+        " clear this task when the pause is over, or give it more time; what was submitted is taken up then.",
+        {"id": None},
+    )
+
+
+def too_late(hook: ServiceHook, limit: str, jobs: Sequence[Job]) -> JobTimeout:
+    """Return the error for a run whose time was up before all was submitted."""
+    done = f"{len(jobs)} {hook.job_word}s before it ended well" if jobs else "Nothing was submitted"
+    return JobTimeout(
+        f"The {limit} of this task passed before the next {hook.job_word} could be submitted. {done}. What to"
+        " do: give it more time, and clear this task: it goes on where it stopped.",
+        jobs[-1].to_dict() if jobs else {"id": None},
+    )
+
+
+def execution_timeout(
+    hook: ServiceHook, limit: timedelta | None, pending: Sequence[Job], is_cancelled: bool
+) -> AirflowTaskTimeout:
+    """Return what Airflow takes for the end of ``execution_timeout``, in words."""
+    seconds = f" ({limit.total_seconds():g} s)" if limit else ""
+    names = ", ".join(hook.name_of(job.id) for job in pending)
+    what = (
+        f"{names} is cancelled (cancel_on_timeout)" if is_cancelled else f"{names} goes on at {hook.service}"
+    )
+    return AirflowTaskTimeout(
+        f"execution_timeout{seconds} has passed. {what if names else 'Nothing was under way'}. What to do:"
+        " give the task more time; a retry goes on where this try stopped."
+    )
+
+
+def nobody_looked(hook: ServiceHook, job: Job | None, limit: str) -> JobTimeout:
     """Return the error for a deferral that Airflow itself ended."""
     name = hook.name_of(job.id) if job else f"The {hook.job_word}"
     return JobTimeout(
-        f"{name} did not end in time, or nobody saw it: no triggerer looked before the time was up. Check"
-        " that a triggerer is running and keeps up. What was submitted goes on at"
+        f"{name} did not end in time, or nobody saw it: no triggerer looked before the {limit} was up."
+        " What to do: check that a triggerer is running and keeps up. What was submitted goes on at"
         f" {hook.service}, and a retry takes it up.",
         job.to_dict() if job else {"id": None},
     )

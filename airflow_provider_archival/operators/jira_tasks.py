@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_archival.api import jira
-from airflow_provider_archival.api.http import Busy, moment_of
+from airflow_provider_archival.api.http import Busy
 from airflow_provider_archival.api.jira import JiraTask
+from airflow_provider_archival.api.times import moment_of
 from airflow_provider_archival.exceptions import (
     JiraTaskCancelled,
     JiraTaskDead,
@@ -82,7 +83,7 @@ class JiraTaskOperator(RemoteJobOperator[JiraTask]):
             jira_task_id=job.id,
             jira_conn_id=self.jira_conn_id,
             poll_interval=self.poll_interval,
-            end_time=progress.end_time,
+            end_time=self.deadline_of(progress).at,
             carried=progress.pack(),
             cancel_on_kill=self.cancel_on_kill and is_ours,
         )

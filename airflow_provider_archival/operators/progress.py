@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 J = TypeVar("J", bound=Job)
 
 STORE_KEY = "archival_progress"
+BEGAN = "began"
+"""What a deferral carries where nothing has come of the run yet: when it began, in epoch seconds."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Progress(Generic[J]):
         is none
     :param blocker: the id of another job that has to end first; empty where the service does not tell it
     :param blocked: how often another job was met
+    :param last_blocker: the id of the job that was in the way last
+    :param paused_for: why the run pauses, in words; None where it does not
     :param notes: what else the operator wants to know later; plain data
     """
 
@@ -71,6 +75,8 @@ class Progress(Generic[J]):
     tried_before: float | None = None
     blocker: str | None = None
     blocked: int = 0
+    last_blocker: str | None = None
+    paused_for: str | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -77,7 +77,7 @@ class TolokaJobOperator(RemoteJobOperator[TolokaJob]):
         how: dict[str, Any] = {
             "toloka_conn_id": self.toloka_conn_id,
             "poll_interval": self.poll_interval,
-            "end_time": progress.end_time,
+            "end_time": self.deadline_of(progress).at,
             "carried": progress.pack(),
         }
         if isinstance(job, OperationBatch):

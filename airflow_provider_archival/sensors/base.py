@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -19,7 +19,9 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_archival.api.http import NotFound
 from airflow_provider_archival.api.polling import Wait
-from airflow_provider_archival.exceptions import ServiceFault, ServiceRefusal, WatchedJobFailed, WatchRefused
+from airflow_provider_archival.exceptions import ServiceFault, WatchedJobFailed, WatchRefused
+from airflow_provider_archival.operators import failures
+from airflow_provider_archival.operators.deadlines import Deadline
 from airflow_provider_archival.triggers import base as outcomes
 
 if TYPE_CHECKING:
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from airflow_provider_archival.api.polling import Job
     from airflow_provider_archival.hooks.base import ServiceHook
     from airflow_provider_archival.triggers.base import JobTrigger
-
-_BACKSTOP = 60.0
 
 
 class JobSensor(BaseSensorOperator):
@@ -47,6 +47,8 @@ class JobSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.deferrable = deferrable
+        self._asked: float | None = None
+        """The pause that the service asked for at the last poke, in seconds."""
 
     @abstractmethod
     def make_hook(self) -> ServiceHook:
@@ -78,11 +80,13 @@ class JobSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look once; a fault that may pass counts as: not yet."""
+        self._asked = None
         try:
             job = self.look()
-        except ServiceRefusal as refusal:
-            raise self._refused(str(refusal), isinstance(refusal.error, NotFound)) from None
         except ServiceFault as fault:
+            if self._story.ends_with(fault.error):
+                raise self._refused(str(fault), isinstance(fault.error, NotFound)) from None
+            self._asked = fault.error.retry_after
             if line := self._story.failed(fault.error):
                 self.log.warning("%s", line)
             return False
@@ -97,26 +101,60 @@ class JobSensor(BaseSensorOperator):
             first = self._first_poke(context)
             if isinstance(first, PokeReturnValue):
                 return first.xcom_value
+            deadline = self._deadline(time.time())
             self.defer(
-                trigger=self.trigger(time.time() + self.timeout),
+                trigger=self.trigger(deadline.at),
                 method_name="execute_complete",
-                timeout=timedelta(seconds=self.timeout + _BACKSTOP),
+                timeout=deadline.of_deferral,
             )
         finally:
             self.hook.close()
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the deferral, with the trigger's event."""
-        outcome = event["outcome"]
+        outcome, message = event["outcome"], event.get("message")
         if outcome == outcomes.ENDED:
             return self._value(self.job_from(event["job"]))
         if outcome == outcomes.TIMEOUT:
-            status = event["job"]["status"] if event.get("job") else "not to be seen"
-            raise AirflowSensorTimeout(
-                f"{self.hook.name_of(self.job_id())} did not end within the sensor's timeout of"
-                f" {self.timeout:g} s; it was {status} when last looked at, and goes on."
+            raise self._timed_out(message or "")
+        if outcome == outcomes.UNWATCHED:
+            job = self.job_from(event["job"]) if event.get("job") else None
+            raise failures.unwatched(self.hook, job, message)
+        raise self._refused(str(message), outcome == outcomes.GONE)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the deferral; where Airflow gave up on the triggerer, say so and what to do."""
+        failure = outcomes.failure_of(next_method, next_kwargs)
+        if failure is None:
+            return super().resume_execution(next_method, next_kwargs, context)
+        for line in failure.traceback:
+            self.log.error("%s", line)
+        error: BaseException = (
+            self._timed_out(
+                "No triggerer looked before the time was up: check that one is running and keeps up."
             )
-        raise self._refused(event["message"], outcome == outcomes.GONE)
+            if failure.is_timeout
+            else failures.unwatched(self.hook, None, failure.message)
+        )
+        if self.soft_fail or self.never_fail:
+            raise AirflowSkipException(f"Skipped, as soft_fail or never_fail says: {error}") from error
+        raise error
+
+    def _deadline(self, started: float) -> Deadline:
+        return Deadline.of(started, started + self.timeout, self.execution_timeout)
+
+    def _timed_out(self, story: str) -> BaseException:
+        """Return the error for a wait that was too long; it is retried after ``execution_timeout`` only."""
+        deadline = self._deadline(0.0)
+        kind = AirflowTaskTimeout if deadline.is_airflows else AirflowSensorTimeout
+        return kind(
+            f"{self.hook.name_of(self.job_id())} did not end within the sensor's {deadline.limit};"
+            f" {story[:1].lower()}{story[1:].rstrip('.')}. It goes on at {self.hook.service}."
+        )
+
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        """Return the pause before the next poke: Airflow's, or what the service asked for."""
+        return max(super()._get_next_poke_interval(*args, **kwargs), min(self._asked or 0.0, self.timeout))
 
     def _first_poke(self, context: Context) -> bool | PokeReturnValue:
         """Poke before a deferral; ``soft_fail`` and ``never_fail`` hold as in Airflow's own loop."""

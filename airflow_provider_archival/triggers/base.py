@@ -6,29 +6,67 @@ import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_archival.api.http import NotFound
 from airflow_provider_archival.api.polling import Wait
-from airflow_provider_archival.exceptions import ServiceFault
+from airflow_provider_archival.exceptions import ConnectionNotFound, ConnectionNotUsable, ServiceFault
 
 if TYPE_CHECKING:
     from airflow_provider_archival.api.polling import Job
     from airflow_provider_archival.hooks.base import ServiceHook
 
-ENDED, TIMEOUT, REFUSED, GONE = "ended", "timeout", "refused", "gone"
-"""How a wait can end: the job ended, time is up, the service refuses to tell, or does not know the job."""
+ENDED, TIMEOUT, REFUSED, GONE, UNWATCHED = "ended", "timeout", "refused", "gone", "unwatched"
+"""
+How a wait can end: the job ended, time is up, the service refuses to tell, does not know the job, or there is
+nothing to look with.
+"""
+
+SECONDS_WITHOUT_CONNECTION = 300.0
+"""How long a triggerer may lack the connection: a secrets backend may be away for a moment."""
+
+
+_DEFERRAL_FAILED = "__fail__"
+"""Airflow's own sign for a deferral that it ended, with the reason in ``error``."""
+_TIMEOUTS = frozenset({"Trigger timeout", "Trigger/execution timeout"})
+"""Airflow's words for one that ended because its time was up; the second are those of Airflow 2."""
+
+
+@dataclass(frozen=True)
+class DeferralFailure:
+    """
+    Why Airflow itself ended a deferral.
+
+    :param is_timeout: its time was up; otherwise the trigger failed
+    :param message: what Airflow says of it, in a line
+    :param traceback: the lines of the trigger's traceback, if there is one
+    """
+
+    is_timeout: bool
+    message: str
+    traceback: tuple[str, ...] = ()
+
+
+def failure_of(next_method: str, next_kwargs: dict[str, Any] | None) -> DeferralFailure | None:
+    """Read what a task is resumed with; None where its trigger sent an event."""
+    if next_method != _DEFERRAL_FAILED:
+        return None
+    error = str((next_kwargs or {}).get("error") or "unknown")
+    lines = tuple(str(line).rstrip() for line in (next_kwargs or {}).get("traceback") or ())
+    last = f": {lines[-1].splitlines()[-1]}" if lines and lines[-1] else ""
+    return DeferralFailure(error in _TIMEOUTS, error + last, lines)
 
 
 class JobTrigger(BaseTrigger):
     """
     Watch one job until it ends or the time is up, through any number of passing faults.
 
-    Yields one event, a plain dict: ``outcome`` (``ended``, ``timeout``, ``refused`` or ``gone``), ``job``
-    (as it was seen last, or None), ``message`` (for ``refused`` and ``gone``), ``carried``. A restart of the
-    triggerer begins the watch again with the same deadline and cancels nothing.
+    Yields one event, a plain dict: ``outcome`` (``ended``, ``timeout``, ``refused``, ``gone`` or
+    ``unwatched``), ``job`` (as it was seen last, or None), ``message`` (for all but ``ended``: why),
+    ``carried``. A restart of the triggerer begins the watch again with the same deadline and cancels nothing.
 
     :param conn_id: the Airflow connection
     :param job_id: the job
@@ -67,17 +105,26 @@ class JobTrigger(BaseTrigger):
         yield TriggerEvent({**event, "carried": self.carried})  # type: ignore[no-untyped-call]
 
     async def _watch(self, hook: ServiceHook) -> dict[str, Any]:
-        wait = Wait(hook.name_of(self._job_id), self.poll_interval, self.end_time)
+        # What comes back with the event was submitted by us; a sensor's job has to be seen first.
+        is_known = self.carried is not None
+        wait = Wait(hook.name_of(self._job_id), self.poll_interval, self.end_time, is_known=is_known)
         job: Job | None = None
+        unconnected_since: float | None = None
         while True:
             try:
                 seen = await self.look(hook)
-                job, line = seen, wait.saw(seen)
+                job, line, unconnected_since = seen, wait.saw(seen), None
             except ServiceFault as fault:
-                if not fault.error.can_repeat:
+                if wait.ends_with(fault.error):
                     outcome = GONE if isinstance(fault.error, NotFound) else REFUSED
-                    return {"outcome": outcome, "job": job and job.to_dict(), "message": str(fault)}
-                line = wait.failed(fault.error, fault.error.retry_after)
+                    return _event(outcome, job, str(fault))
+                line, unconnected_since = wait.failed(fault.error), None
+            except (ConnectionNotFound, ConnectionNotUsable) as error:
+                now = time.time()
+                unconnected_since = unconnected_since or now
+                if now - unconnected_since >= SECONDS_WITHOUT_CONNECTION:
+                    return _event(UNWATCHED, job, f"{wait.story} {error}" if job else str(error))
+                line = wait.failed(error)
             except Exception as error:  # noqa: BLE001 (a look-up that fails now must not lose the job)
                 line = wait.failed(error)
             if line:
@@ -86,8 +133,12 @@ class JobTrigger(BaseTrigger):
                 return {"outcome": ENDED, "job": job.to_dict()}
             pause = wait.pause()
             if pause is None:
-                return {"outcome": TIMEOUT, "job": job and job.to_dict()}
+                return _event(TIMEOUT, job, wait.story)
             await asyncio.sleep(pause)
+
+
+def _event(outcome: str, job: Job | None, message: str) -> dict[str, Any]:
+    return {"outcome": outcome, "job": job and job.to_dict(), "message": message}
 
 
 class PauseTrigger(BaseTrigger):

@@ -195,14 +195,22 @@ def test_a_report_is_read_whatever_it_leaves_out(status: int, said: Any, report:
             "No valid issue to archive or unarchive. Bad request.",
         ),
         (b'["No.", "Never."]', "No. Never."),
-        (b"", "Jira gave no reason"),
-        (b"{cut", "{cut"),
-        (b"<html><title>Oops</title>", "an HTML page: Oops"),
+        (b'{"errorMessages": [], "errors": {}}', '{"errorMessages": [], "errors": {}}'),
     ],
 )
-def test_a_400_of_any_shape_is_a_report_about_all_that_was_asked_for(body: bytes, message: str) -> None:
+def test_a_400_of_jiras_is_a_report_about_all_that_was_asked_for(body: bytes, message: str) -> None:
     report = jira.archive_issues(["A-1", "A-2"]).read(Response(400, {}, body))
     assert report == ArchiveReport(0, {jira.NOTHING_VALID: ArchiveError(2, message, ("A-1", "A-2"))})
+
+
+@pytest.mark.parametrize("status", [400, 412])
+@pytest.mark.parametrize(
+    "body", [b"", b"{cut", b"<html><title>Oops</title>", b'{"message": "No route"}', b"[]", b"[1]"]
+)
+def test_a_400_of_anybody_elses_is_no_report(body: bytes, status: int) -> None:
+    with pytest.raises(http.ForeignAnswer) as caught:
+        jira.archive_issues(["A-1", "A-2"]).read(Response(status, {}, body))
+    assert caught.value.can_repeat
 
 
 @pytest.mark.parametrize(

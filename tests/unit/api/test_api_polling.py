@@ -9,7 +9,7 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_archival.api.http import Response
+from airflow_provider_archival.api.http import Response, TooManyRequests
 from airflow_provider_archival.api.jira import JiraTask, get_task
 from airflow_provider_archival.api.polling import SHORTEST_PAUSE, Schedule, Wait
 from airflow_provider_archival.api.toloka import TolokaOperation, get_operation
@@ -135,14 +135,14 @@ def test_a_pause_ends_with_the_deadline() -> None:
 @time_machine.travel(1000.0, tick=False)
 def test_the_services_wish_to_wait_does_not_outlast_the_deadline() -> None:
     wait = Wait("x", 30, end_time=1005.0)
-    wait.failed(ValueError("slow down"), retry_after=60)
+    wait.failed(TooManyRequests("GET /", (), 429, 60))
     assert wait.pause() == 5.0
 
 
 @time_machine.travel(1000.0, tick=False)
 def test_the_services_wish_to_wait_holds_until_it_answers_again() -> None:
     wait = Wait("x", 30, end_time=9000.0)
-    wait.failed(ValueError("slow down"), retry_after=60)
+    wait.failed(TooManyRequests("GET /", (), 429, 60))
     assert wait.pause() == 60
     wait.saw(at(1))
     assert (wait.pause() or 60) < 60

@@ -85,7 +85,7 @@ def test_a_redirect_back_home_gets_the_credentials_again(
 
 def test_redirects_in_a_circle_end(loopback: Callable[..., Loopback], own_connections: Connections) -> None:
     server = loopback(lambda received: (302, {"Location": received.path}, b""))
-    with pytest.raises(ServiceRefusal, match="too many redirects"):
+    with pytest.raises(ServiceFault, match="too many redirects"):
         fetched(bearer_to(own_connections, server.url), f"{server.url}/file.csv")
     assert len(server.received) == 5
 

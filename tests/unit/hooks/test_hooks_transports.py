@@ -108,20 +108,22 @@ def test_a_redirect_to_another_host_is_refused_and_that_host_hears_nothing(
 ) -> None:
     other = loopback(hello)
     server = loopback(lambda received: (status, {"Location": f"{other.url}/login"}, b""))
-    with pytest.raises(ServiceRefusal) as caught:
-        carry(bearer_to(own_connections, server.url), request_)
+    with pytest.raises(ServiceFault) as caught:
+        carry(bearer_to(own_connections, server.url), request_, attempts=1)
     assert f"redirected to {other.url} Check the host of connection 'mine'" in str(caught.value)
     assert isinstance(caught.value.error, http.Redirected)
+    assert not isinstance(caught.value, ServiceRefusal)
+    assert caught.value.error.surely_undone is False
     assert other.received == []
     assert len(server.received) == 1
 
 
-def test_a_redirect_on_the_same_host_is_refused_too(
+def test_a_redirect_on_the_same_host_is_not_followed_either(
     loopback: Callable[..., Loopback], own_connections: Connections, carry: Carrier
 ) -> None:
     server = loopback(lambda received: (302, {"Location": "/login.jsp"}, b""))
-    with pytest.raises(ServiceRefusal, match="redirected to another place"):
-        carry(bearer_to(own_connections, server.url), jira.myself())
+    with pytest.raises(ServiceFault, match="redirected to another place"):
+        carry(bearer_to(own_connections, server.url), jira.myself(), attempts=1)
     assert len(server.received) == 1
 
 

@@ -13,6 +13,7 @@ import pendulum
 import pytest
 import time_machine
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from said import refusal
 
 from airflow_provider_archival.api.jira import JiraTask
 from airflow_provider_archival.exceptions import (
@@ -393,7 +394,7 @@ def test_a_wait_that_is_refused_fails_for_good_and_says_that_the_task_goes_on(
     deferrals: Deferrals,
     deferrable: bool,
 ) -> None:
-    archival_sandbox.fault(TASK, status=403, body={"message": "Because."}, times=None)
+    archival_sandbox.fault(TASK, status=403, body=refusal("jira"), times=None)
     with pytest.raises(WatchRefused, match=r"goes on, but can't be watched.*HTTP 403: Because") as caught:
         deferrals.run(operator(deferrable=deferrable), context)
     assert isinstance(caught.value, AirflowFailException)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_archival.sandbox.client import Sandbox
-    from tests.unit.conftest import Connections, Loopback, Pauses, TaskInstance
+    from tests.unit.conftest import Answer, Connections, Loopback, Pauses, Received, TaskInstance
 
 pytestmark = pytest.mark.usefixtures("connections", "pauses")
 
@@ -302,7 +302,11 @@ def test_a_job_that_fails_during_the_wait_fails_the_try_and_the_next_one_submits
 def test_a_job_that_is_gone_during_the_wait_fails_the_try_and_the_next_one_submits_anew(
     tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
 ) -> None:
-    pauses.before = lambda: archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "forget")
+    def forget() -> None:
+        pauses.before = None
+        archival_sandbox.job(archival_sandbox.jobs()[0]["id"], "forget")
+
+    pauses.before = forget
     with pytest.raises(JobGone):
         tries.run(**export())
     pauses.before = None
@@ -419,7 +423,10 @@ class TestAFileThatIsGone:
         loopback: Callable[..., Loopback],
         pauses: Pauses,
     ) -> None:
-        signed = loopback(lambda received: (200 if "new" in received.path else 403, {}, b"Issue key\nA-1\n"))
+        def answer(received: Received) -> Answer:
+            return (200, {}, b"Issue key\nA-1\n") if "new" in received.path else (403, {}, b"")
+
+        signed = loopback(answer)
 
         def moves() -> None:
             for name in ("old", "new"):

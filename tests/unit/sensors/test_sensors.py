@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
     TaskDeferred,
 )
+from said import refusal
 
 from airflow_provider_archival.exceptions import BadInput, ConnectionNotUsable, WatchedJobFailed, WatchRefused
 from airflow_provider_archival.hooks.jira import JiraCloudHook
@@ -143,8 +144,8 @@ def test_a_service_that_is_down_means_not_yet(
 def test_a_refusal_fails_the_sensor_for_good(
     archival_sandbox: Sandbox, sensor: Callable[..., JobSensor], service: str, context: Any, status: int
 ) -> None:
-    archival_sandbox.fault(LOOKS[service], status=status, body={"message": "Because."}, times=None)
-    with pytest.raises(WatchRefused, match=f"can't be watched.*HTTP {status}: Because") as caught:
+    archival_sandbox.fault(LOOKS[service], status=status, body=refusal(service), times=None)
+    with pytest.raises(WatchRefused, match=f"can't be watched.*HTTP {status}: .*Because") as caught:
         sensor().poke(context)
     assert isinstance(caught.value, AirflowFailException)
 
@@ -293,8 +294,10 @@ def test_a_timeout_without_a_look_that_succeeded_says_so(
     deferrals: Deferrals,
 ) -> None:
     archival_sandbox.fault(LOOKS[service], times=None, status=503)
-    with pytest.raises(AirflowSensorTimeout, match="it was not to be seen when last looked at"):
-        deferrals.run(sensor(deferrable=True, timeout=60), context)
+    with pytest.raises(
+        AirflowSensorTimeout, match=r"600 s; no look at it succeeded\. The last look failed: .*503"
+    ):
+        deferrals.run(sensor(deferrable=True, timeout=600), context)
 
 
 def test_a_job_that_is_over_needs_no_deferral(

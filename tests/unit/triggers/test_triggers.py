@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.triggers.base import BaseTrigger
+from said import refusal
 
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.hooks.toloka import TolokaHook
@@ -137,7 +138,9 @@ def test_time_that_is_up_without_a_look_that_succeeded_is_an_event_without_a_job
 ) -> None:
     archival_sandbox.fault(LOOKS[service], status=503, times=None)
     event = deferrals.event_of(trigger(seconds=600))
-    assert event == {"outcome": "timeout", "job": None, "carried": None}
+    assert (event["outcome"], event["job"], event["carried"]) == ("timeout", None, None)
+    assert event["message"].startswith("No look at it succeeded. The last look failed: ")
+    assert "HTTP 503" in event["message"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405])
@@ -149,10 +152,11 @@ def test_a_refusal_is_an_event_with_what_to_do(
     deferrals: Deferrals,
     status: int,
 ) -> None:
-    archival_sandbox.fault(LOOKS[service], status=status, body={"message": "Because."}, times=None)
-    event = deferrals.event_of(trigger(carried={"a": 1}))
-    assert (event["outcome"], event["carried"]) == ("refused", {"a": 1})
-    assert f"HTTP {status}: Because." in event["message"]
+    archival_sandbox.fault(LOOKS[service], status=status, body=refusal(service), times=None)
+    event = deferrals.event_of(trigger())
+    assert (event["outcome"], event["carried"]) == ("refused", None)
+    assert f"HTTP {status}: " in event["message"]
+    assert "Because." in event["message"]
     assert len(archival_sandbox.requests(LOOKS[service])) == 1
 
 
