@@ -102,6 +102,22 @@ class Sandbox:
     def clear_faults(self) -> None:
         self._call("DELETE", "/faults")
 
+    def limit(self, **what: Any) -> None:
+        """
+        Let the services refuse what is too much with a 429.
+
+        :param what: ``quota``, ``burst``, ``per_issue``, ``toloka``, each with a number of requests, and how
+            their refusals look; see the sandbox's documentation.
+        """
+        self._call("POST", "/limits", what)
+
+    def limits(self) -> list[dict[str, Any]]:
+        """Return the limits in force, and how much is ``left`` of each."""
+        return list(self._call("GET", "/limits")["limits"])
+
+    def clear_limits(self) -> None:
+        self._call("DELETE", "/limits")
+
     def requests(self, path: str | None = None, method: str | None = None) -> list[dict[str, Any]]:
         """Return the logged service requests, oldest first; ``path`` may have ``*`` in it."""
         pattern = None if path is None else re.compile(re.escape(path).replace(r"\*", ".*"))

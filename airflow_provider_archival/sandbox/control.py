@@ -12,8 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from airflow_provider_archival.sandbox import issues, jira, jira_auth, jira_seed, toloka
-from airflow_provider_archival.sandbox.faults import BadFault, Faults
+from airflow_provider_archival.sandbox.descriptions import BadDescription
+from airflow_provider_archival.sandbox.faults import Faults
 from airflow_provider_archival.sandbox.jobs import CANCELLED, DEAD, FAILED, Outcome
+from airflow_provider_archival.sandbox.limits import Limits
 from airflow_provider_archival.sandbox.traffic import Traffic, most_at_once
 from airflow_provider_archival.sandbox.world import World
 
@@ -28,19 +30,19 @@ _DEFAULT_MESSAGES = {
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class BadRequest(Exception):
-    """A request to the control that makes no sense; ``field`` is the key that is wrong."""
+class BadRequest(BadDescription):
+    """A request to the control that makes no sense, and the status that it gets."""
 
     def __init__(self, field: str, problem: str, status: int = 400) -> None:
-        super().__init__(f"{field}: {problem}")
-        self.field, self.status = field, status
+        super().__init__(field, problem)
+        self.status = status
 
 
 class Control:
     """The endpoints; none wants credentials, none is logged, and no fault meets them."""
 
-    def __init__(self, world: World, traffic: Traffic, faults: Faults) -> None:
-        self._world, self._traffic, self._faults = world, traffic, faults
+    def __init__(self, world: World, traffic: Traffic, faults: Faults, limits: Limits) -> None:
+        self._world, self._traffic, self._faults, self._limits = world, traffic, faults, limits
 
     def routes(self) -> list[Mount]:
         table: list[tuple[str, str, Handler]] = [
@@ -52,6 +54,9 @@ class Control:
             ("POST", "/faults", self.add_fault),
             ("DELETE", "/faults", self.clear_faults),
             ("DELETE", "/faults/{id}", self.remove_fault),
+            ("GET", "/limits", self.limits),
+            ("POST", "/limits", self.set_limits),
+            ("DELETE", "/limits", self.clear_limits),
             ("GET", "/jobs", self.jobs),
             ("GET", "/jobs/{id}", self.job),
             ("POST", "/jobs/{id}", self.steer_job),
@@ -106,10 +111,7 @@ class Control:
         return JSONResponse({"faults": [asdict(fault) for fault in self._faults.all()]})
 
     async def add_fault(self, request: Request) -> Response:
-        try:
-            fault = self._faults.add(await _json(request))
-        except BadFault as error:
-            return JSONResponse({"error": str(error), "field": error.field}, 400)
+        fault = self._faults.add(await _json(request))
         return JSONResponse({"id": fault.id}, 201)
 
     async def clear_faults(self, request: Request) -> Response:
@@ -119,6 +121,17 @@ class Control:
     async def remove_fault(self, request: Request) -> Response:
         if not self._faults.remove(request.path_params["id"]):
             raise BadRequest("id", "there is no such fault", 404)
+        return Response(status_code=204)
+
+    async def limits(self, request: Request) -> Response:
+        return JSONResponse({"limits": self._limits.all()})
+
+    async def set_limits(self, request: Request) -> Response:
+        self._limits.set(await _json(request))
+        return await self.limits(request)
+
+    async def clear_limits(self, request: Request) -> Response:
+        self._limits.clear()
         return Response(status_code=204)
 
     async def jobs(self, request: Request) -> Response:
@@ -204,8 +217,9 @@ class Control:
             raise BadRequest("project", str(error)) from error
 
     async def reset(self, request: Request) -> Response:
-        """Go back to the freshly seeded state, with nothing logged, counted, delayed or faulty."""
+        """Go back to the freshly seeded state, with nothing logged, counted, limited, delayed or faulty."""
         self._faults.clear()
+        self._limits.clear()
         self._faults.drop_held()
         self._world.set_clock(0.0)
         self._world.jobs.clear()
@@ -233,8 +247,9 @@ def _guarded(handler: Handler) -> Handler:
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
-        except BadRequest as error:
-            return JSONResponse({"error": str(error), "field": error.field}, error.status)
+        except BadDescription as error:
+            status = error.status if isinstance(error, BadRequest) else 400
+            return JSONResponse({"error": str(error), "field": error.field}, status)
 
     return handle
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
+
+from airflow_provider_archival.sandbox.descriptions import (
+    BadDescription,
+    Rules,
+    checked,
+    is_count,
+    one_of,
+    seconds_up_to,
+)
 
 HUGE_BODY_BYTES = 32 * 1024 * 1024
 _NAMED_BODIES = ("broken", "html", "empty", "huge")
 _HTML = (
     b"<!doctype html><html><head><title>Oops</title></head><body><h1>Something went wrong</h1></body></html>"
 )
-
-
-class BadFault(ValueError):
-    """A description of a fault that makes no sense; ``field`` is the key that is wrong."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
-        self.field = field
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Faults:
         self._dropped = asyncio.Event()
 
     def add(self, description: object) -> Fault:
-        """Read a fault's description and put it in force; raises :class:`BadFault`."""
+        """Read a fault's description and put it in force; raises :class:`BadDescription`."""
         fault = _read(description, str(next(self._ids)))
         self._faults[fault.id] = fault
         return fault
@@ -141,16 +141,7 @@ class Faults:
         self._dropped = asyncio.Event()
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-# For each key of a description: what a good value is, and how to say so.
-_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+_RULES: Rules = {
     "path": (
         lambda value: isinstance(value, str) and value.startswith(("/", "*")),
         "want a pattern like /rest/api/3/task/*",
@@ -160,39 +151,29 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "want an HTTP method or null",
     ),
     "times": (
-        lambda value: value is None or (_is_count(value) and value > 0),
+        lambda value: value is None or (is_count(value) and value > 0),
         "want a whole number from 1, or null",
     ),
-    "skip": (_is_count, "want a whole number from 0"),
-    "when": (lambda value: value in ("before", "after"), "want 'before' or 'after'"),
-    "status": (lambda value: _is_count(value) and 200 <= value <= 599, "want a status from 200 to 599"),
+    "skip": (is_count, "want a whole number from 0"),
+    "when": one_of("before", "after"),
+    "status": (lambda value: is_count(value) and 200 <= value <= 599, "want a status from 200 to 599"),
     "headers": (
         lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
         "want an object of strings",
     ),
     "body": (lambda value: value is not None, "want JSON, a text, or one of " + ", ".join(_NAMED_BODIES)),
-    "reset": (lambda value: value in ("before", "after"), "want 'before' or 'after'"),
-    "delay": (
-        lambda value: _is_number(value) and 0 < value <= 86400,
-        "want seconds, more than 0 and up to a day",
-    ),
+    "reset": one_of("before", "after"),
+    "delay": seconds_up_to(86400),
     "truncate": (lambda value: value is True, "want true"),
     "redirect": (lambda value: isinstance(value, str) and bool(value), "want a URL"),
 }
 
 
 def _read(description: object, id: str) -> Fault:
-    if not isinstance(description, dict):
-        raise BadFault("body", "want a JSON object")
-    for key, value in description.items():
-        if key not in _RULES:
-            raise BadFault(key, "unknown; known are " + ", ".join(_RULES))
-        is_good, wanted = _RULES[key]
-        if not is_good(value):
-            raise BadFault(key, f"{wanted}, not {json.dumps(value)}")
-    if "path" not in description:
-        raise BadFault("path", "is missing")
-    fault = Fault(id, **{**description, "method": (description.get("method") or "").upper() or None})
+    wanted = checked(description, _RULES)
+    if "path" not in wanted:
+        raise BadDescription("path", "is missing")
+    fault = Fault(id, **{**wanted, "method": (wanted.get("method") or "").upper() or None})
     _check_together(fault)
     return fault
 
@@ -200,12 +181,12 @@ def _read(description: object, id: str) -> Fault:
 def _check_together(fault: Fault) -> None:
     """Refuse what can't be had at once."""
     if fault.reset and (fault.answers_itself or fault.body is not None or fault.truncate or fault.headers):
-        raise BadFault(
+        raise BadDescription(
             "reset", "there is no answer after a reset, so no status, headers, body, truncate or redirect"
         )
     if not (fault.answers_itself or fault.reset or fault.delay or fault.truncate or fault.body is not None):
-        raise BadFault(
+        raise BadDescription(
             "status", "nothing goes wrong: want a status, reset, delay, body, truncate or redirect"
         )
     if fault.body is not None and fault.status is None and fault.body not in _NAMED_BODIES:
-        raise BadFault("body", "without a status, want one of " + ", ".join(_NAMED_BODIES))
+        raise BadDescription("body", "without a status, want one of " + ", ".join(_NAMED_BODIES))

@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from airflow_provider_archival.sandbox import credentials
-from airflow_provider_archival.sandbox.faults import HUGE_BODY_BYTES, BadFault, Faults
+from airflow_provider_archival.sandbox.descriptions import BadDescription
+from airflow_provider_archival.sandbox.faults import HUGE_BODY_BYTES, Faults
 from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def test_no_fault_meets_the_control(archival_sandbox: Sandbox) -> None:
     ],
 )
 def test_refuses_a_bad_description_and_names_the_field(description: Any, field: str) -> None:
-    with pytest.raises(BadFault) as refused:
+    with pytest.raises(BadDescription) as refused:
         Faults().add(description)
     assert refused.value.field == field
     assert str(refused.value).startswith(f"{field}: ")
