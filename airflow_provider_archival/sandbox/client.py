@@ -34,7 +34,7 @@ class Sandbox:
     It has its own process so that neither a blocked event loop nor a patched clock of its user's holds it up.
 
     :param settings: how it behaves, as :class:`~airflow_provider_archival.sandbox.settings.Settings` has it:
-        ``port``, ``issues``, ``seed``, ``job_seconds``, ``state_file``, ``auth``.
+        ``port``, ``issues``, ``seed``, ``job_seconds``, ``state_file``, ``auth``, ``scopes``, and others.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -162,6 +162,10 @@ class Sandbox:
     def expire_tokens(self) -> None:
         """Let all access tokens that were given out expire."""
         self._call("POST", "/tokens/expire")
+
+    def scope(self, scopes: str) -> None:
+        """Change what tokens may do through Jira's gateway, those that were given out too."""
+        self._call("POST", "/scopes", {"scopes": scopes})
 
     def issue(self, key: str) -> dict[str, Any]:
         return self._call("GET", f"/issues/{quote(key, safe='')}")

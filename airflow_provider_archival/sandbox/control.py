@@ -63,6 +63,8 @@ class Control:
             ("GET", "/clock", self.clock),
             ("POST", "/clock", self.advance_clock),
             ("POST", "/tokens/expire", self.expire_tokens),
+            ("GET", "/scopes", self.scopes),
+            ("POST", "/scopes", self.set_scopes),
             ("GET", "/issues", self.count_issues),
             ("POST", "/issues", self.add_issues),
             ("GET", "/issues/{key}", self.issue),
@@ -178,6 +180,16 @@ class Control:
         jira_auth.expire_tokens(self._world)
         return Response(status_code=204)
 
+    async def scopes(self, request: Request) -> Response:
+        return JSONResponse({"scopes": self._world.scopes})
+
+    async def set_scopes(self, request: Request) -> Response:
+        scopes = (await _json(request)).get("scopes")
+        if not isinstance(scopes, str):
+            raise BadRequest("scopes", "want a text: scopes, separated by blanks")
+        self._world.scopes = scopes
+        return await self.scopes(request)
+
     async def issue(self, request: Request) -> Response:
         self._world.jobs.settle()
         found = issues.describe_issue(self._world, request.path_params["key"])
@@ -222,6 +234,7 @@ class Control:
         self._limits.clear()
         self._faults.drop_held()
         self._world.set_clock(0.0)
+        self._world.scopes = self._world.settings.scopes
         self._world.jobs.clear()
         for service in (jira, toloka):
             await run_in_threadpool(service.wipe, self._world)

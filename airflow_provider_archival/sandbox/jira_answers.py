@@ -10,7 +10,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_archival.sandbox.jira_auth import Caller, WrongCredentials, WrongSite, identify
+from airflow_provider_archival.sandbox.jira_auth import (
+    Caller,
+    WrongCredentials,
+    WrongScope,
+    WrongSite,
+    identify,
+)
 from airflow_provider_archival.sandbox.jira_catalog import User
 from airflow_provider_archival.sandbox.world import World
 
@@ -39,16 +45,23 @@ Refuse = Callable[[int, str], Refusal]
 Handler = Callable[[World, Request, Caller], Awaitable[Response]]
 
 
-def route(world: World, method: str, path: str, handler: Handler) -> Route:
-    """Return a route whose handler is told who calls, and may raise a :class:`Refusal`."""
+def route(world: World, method: str, path: str, handler: Handler, *scopes: str) -> Route:
+    """
+    Return a route whose handler is told who calls, and may raise a :class:`Refusal`.
+
+    :param scopes: each of them is enough at the gateway.
+    """
+    enough = frozenset(scopes)
 
     async def endpoint(request: Request) -> Response:
         caller = None
         try:
-            caller = identify(world, request)
+            caller = identify(world, request, enough)
             response = await handler(world, request, caller)
         except WrongSite:
             response = JSONResponse({"code": 404, "message": "No site with this cloud id."}, 404)
+        except WrongScope:
+            response = JSONResponse({"code": 401, "message": "Unauthorized; scope does not match"}, 401)
         except WrongCredentials:
             response = JSONResponse({"code": 401, "message": "Unauthorized"}, 401)
         except Refusal as error:

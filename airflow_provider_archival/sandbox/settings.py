@@ -18,6 +18,7 @@ class Settings:
     :param state_file: the SQLite file that keeps the state; None keeps it in memory.
     :param auth: ``strict`` answers as the services do; ``any`` takes any credentials, but still wants some;
         ``off`` wants none.
+    :param scopes: what tokens may do through the gateway, separated by blanks.
     :param issues_per_task: how many issues one archive by JQL may match.
     :param issues_per_export: how many archived issues one export may hold.
 
@@ -30,6 +31,7 @@ class Settings:
     job_seconds: float = 3.0
     state_file: str | None = None
     auth: Literal["strict", "any", "off"] = "strict"
+    scopes: str = "read:jira-work write:jira-work read:jira-user"
     issues_per_task: int = 100_000
     issues_per_export: int = 1_000_000
     over_limit: Literal["refuse", "first"] = "refuse"

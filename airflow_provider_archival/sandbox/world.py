@@ -22,6 +22,7 @@ class World:
     One sandbox: its settings, clock, database and jobs, its address, and what it counted.
 
     :param base_url: ``http://127.0.0.1:<port>``, set once the port is known.
+    :param scopes: what tokens may do through Jira's gateway.
     :param counters: numbers by name: ``issues_archived``, ``issues_unarchived``, and for every kind of job
         ``jobs_submitted.<kind>``; the polls per job are in ``polls``.
     """
@@ -31,6 +32,7 @@ class World:
     database: Database
     jobs: Jobs
     base_url: str = "http://127.0.0.1"
+    scopes: str = ""
     counters: Counter[str] = field(default_factory=Counter)
     polls: Counter[str] = field(default_factory=Counter)
 
@@ -40,7 +42,7 @@ class World:
         database = Database(settings.state_file)
         database.script("CREATE TABLE IF NOT EXISTS clock (offset REAL NOT NULL)")
         clock.offset = database.value("SELECT offset FROM clock") or 0.0
-        return cls(settings, clock, database, Jobs(database, clock))
+        return cls(settings, clock, database, Jobs(database, clock), scopes=settings.scopes)
 
     def set_clock(self, offset: float) -> None:
         """Move the clock to this distance from real time; a state file keeps it."""

@@ -664,13 +664,71 @@ class TestAuthentication:
         assert requests.get(url, headers=jira.headers, timeout=30).status_code == 200
 
 
+READ, WRITE, USER = "read:jira-work", "write:jira-work", "read:jira-user"
+# (method, path, a scope that it needs): through the gateway.
+SCOPES = [
+    ("PUT", "/issue/archive", WRITE),
+    ("PUT", "/issue/archive", "write:issue:jira"),
+    ("POST", "/issue/archive", WRITE),
+    ("PUT", "/issue/unarchive", WRITE),
+    ("PUT", "/issues/archive/export", READ),
+    ("PUT", "/issues/archive/export", "read:issue:jira"),
+    ("GET", "/issues/archive/export/file/1.csv", READ),
+    ("GET", "/task/1", READ),
+    ("POST", "/task/1/cancel", WRITE),
+    ("POST", "/task/1/cancel", "delete:async-task:jira"),
+    ("POST", "/search/approximate-count", READ),
+    ("POST", "/search/jql", READ),
+    ("GET", "/mypermissions", READ),
+    ("GET", "/myself", USER),
+]
+
+
+class TestScopes:
+    @pytest.mark.parametrize(("method", "path", "needed"), SCOPES)
+    def test_the_gateway_wants_a_scope(self, jira: Jira, method: str, path: str, needed: str) -> None:
+        app = bearer(jira.sandbox)
+        jira.sandbox.scope(" ".join({READ, WRITE, USER} - {needed} if ":jira-" in needed else {needed}))
+        answer = app.call(method, path, {})
+        if ":jira-" in needed:
+            assert answer.status_code == 401
+            assert answer.json() == {"code": 401, "message": "Unauthorized; scope does not match"}
+            jira.sandbox.scope(needed)
+            answer = app.call(method, path, {})
+        assert answer.status_code != 401
+
+    def test_a_scoped_api_token_has_scopes_at_the_gateway_and_none_on_the_site(self, jira: Jira) -> None:
+        jira.sandbox.scope(READ)
+        assert Jira(jira.sandbox, prefix=GATEWAY).call("GET", "/myself").status_code == 401
+        assert jira.call("GET", "/myself").status_code == 200
+
+    def test_wrong_credentials_are_no_matter_of_scope(self, jira: Jira) -> None:
+        jira.sandbox.scope("")
+        assert bearer(jira.sandbox, "wrong").task("1").json() == {"code": 401, "message": "Unauthorized"}
+
+    def test_a_token_tells_its_scopes_and_a_reset_restores_them(self, jira: Jira) -> None:
+        jira.sandbox.scope(READ)
+        assert ask_token(jira.sandbox).json()["scope"] == READ
+        jira.sandbox.reset()
+        assert bearer(jira.sandbox).call("GET", "/myself").status_code == 200
+
+    def test_a_sandbox_starts_with_the_scopes_that_it_is_told(
+        self, archival_sandbox_factory: SandboxFactory
+    ) -> None:
+        narrow = archival_sandbox_factory(issues=10, scopes=f"{READ} {WRITE}")
+        assert bearer(narrow).call("GET", "/myself").status_code == 401
+        narrow.reset()
+        assert bearer(narrow).call("GET", "/myself").status_code == 401
+        assert bearer(narrow).task("1").status_code == 404
+
+
 class TestTokens:
     def test_a_service_account_gets_a_token(self, archival_sandbox: Sandbox) -> None:
         answer = ask_token(archival_sandbox)
         body = answer.json()
         assert answer.status_code == 200
         assert (body["expires_in"], body["token_type"]) == (3600, "Bearer")
-        assert body["scope"].split() == ["read:jira-work", "write:jira-work"]
+        assert body["scope"].split() == ["read:jira-work", "write:jira-work", "read:jira-user"]
         assert bearer(archival_sandbox, body["access_token"]).archive(OLD_ISSUE).status_code == 200
         assert archival_sandbox.issue(OLD_ISSUE)["archivedBy"] == SERVICE_ACCOUNT.account_id
 
