@@ -784,6 +784,32 @@ def open_to_all(archival_sandbox_factory: SandboxFactory) -> Sandbox:
     return archival_sandbox_factory(auth="off", issues=10, job_seconds=0)
 
 
+SENTENCE = "Client must be authenticated to access this resource."
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "body"),
+    [
+        ("message", "application/json", f'{{"message":"{SENTENCE}","status-code":401}}'),
+        ("text", "text/plain; charset=utf-8", SENTENCE),
+        ("empty", None, ""),
+    ],
+)
+def test_a_site_refuses_strangers_in_other_ways(
+    archival_sandbox_factory: SandboxFactory, how: str, kind: str | None, body: str
+) -> None:
+    sandbox = archival_sandbox_factory(issues=10, unauthenticated=how)
+    for auth in (None, ("admin@example.com", "wrong")):
+        stranger = Jira(sandbox, auth)
+        for method, path, _ in ENDPOINTS:
+            answer = stranger.call(method, path, {})
+            found = answer.status_code, answer.headers.get("Content-Type"), answer.text
+            assert found == (401, kind, body)
+    assert Jira(sandbox, None, token="wrong").call("GET", "/myself").text == body
+    at_the_gateway = bearer(sandbox, "wrong").call("GET", "/myself")
+    assert at_the_gateway.json() == {"code": 401, "message": "Unauthorized"}
+
+
 class TestStrictness:
     def test_any_credentials_can_be_an_admins(self, lenient: Sandbox) -> None:
         for who in (Jira(lenient, ("x", "y")), bearer(lenient, "z"), Jira(lenient, None, token="z")):
