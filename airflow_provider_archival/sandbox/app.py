@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import socket
-import struct
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -19,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_archival.sandbox import jira, toloka
+from airflow_provider_archival.sandbox import jira, toloka, wire
 from airflow_provider_archival.sandbox.control import Control
 from airflow_provider_archival.sandbox.faults import Fault, Faults
 from airflow_provider_archival.sandbox.limits import Asked, Limits
@@ -28,8 +25,6 @@ from airflow_provider_archival.sandbox.traffic import Traffic
 from airflow_provider_archival.sandbox.world import World
 
 _GATEWAY = re.compile(r"/ex/jira/([^/]+)(/rest/.*)")
-# Linger on, for no time: closing sends a reset instead of a goodbye.
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def build_app(world: World) -> Starlette:
@@ -120,26 +115,35 @@ class FrontDoor:
 
     async def _go_wrong(self, fault: Fault, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if fault.delay and fault.when == "before" and not await self._faults.hold(fault.delay):
-            return await _reset(scope, receive)
+            return await wire.reset(scope, receive)
         if fault.reset == "before":
-            return await _reset(scope, receive)
+            return await wire.reset(scope, receive)
         caught = _Caught()
         if not fault.answers_itself or fault.when == "after":
             await self._handle(scope, body, receive, caught)
         if fault.delay and fault.when == "after" and not await self._faults.hold(fault.delay):
-            return await _reset(scope, receive)
+            return await wire.reset(scope, receive)
         if fault.reset == "after":
-            return await _reset(scope, receive)
-        status, headers, sent = fault.alter(caught.status, caught.headers, bytes(caught.body))
-        if fault.truncate:
-            headers["content-length"], sent = str(len(sent) + 64), sent[: (len(sent) + 1) // 2]
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": status, "headers": raw})
-        await send({"type": "http.response.body", "body": sent, "more_body": fault.truncate})
-        if fault.truncate:
-            scope["state"]["transport"].close()
-            await _until_gone(receive)
-        return None
+            return await wire.reset(scope, receive)
+        return await self._answer_wrong(fault, caught, scope, receive, send)
+
+    async def _answer_wrong(
+        self, fault: Fault, caught: _Caught, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        async def pause() -> bool:
+            return await self._faults.hold(fault.every)
+
+        status, headers, body = fault.alter(caught.status, caught.headers, bytes(caught.body))
+        if fault.continues:
+            await wire.say_continue(scope, receive, pause)
+        elif fault.drip == "headers":
+            await wire.drip_headers(scope, receive, status, pause)
+        elif fault.drip == "body":
+            await wire.drip_body(scope, receive, send, (status, headers, body), pause)
+        elif fault.truncate and fault.encoding is None:
+            await wire.answer_half(scope, receive, send, (status, headers, body))
+        else:
+            await wire.answer(send, (status, headers, body))
 
     def _route_of(self, scope: Scope) -> str:
         for route in self._services:
@@ -184,18 +188,6 @@ def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
 def _without_gateway(scope: Scope) -> Scope:
     found = _GATEWAY.fullmatch(scope["path"])
     return {**scope, "cloud_id": found[1], "path": found[2]} if found else dict(scope)
-
-
-async def _reset(scope: Scope, receive: Receive) -> None:
-    transport: Any = scope["state"]["transport"]
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()
-    await _until_gone(receive)
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _body(receive: Receive) -> bytes | None:

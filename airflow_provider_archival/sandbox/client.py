@@ -94,7 +94,7 @@ class Sandbox:
         :param times: how many requests; None means all.
         :param skip: how many matching requests are let through first.
         :param what: ``status`` (with ``headers``, ``body``), ``reset``, ``delay``, ``body``, ``truncate``,
-            ``redirect``, ``when``; see the sandbox's documentation.
+            ``redirect``, ``drip``, ``continues``, ``encoding``, ``when``; see the sandbox's documentation.
         """
         description = {"path": path, "method": method, "times": times, "skip": skip, **what}
         return str(self._call("POST", "/faults", description)["id"])

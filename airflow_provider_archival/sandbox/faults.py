@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
-import json
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from airflow_provider_archival.sandbox import bodies
 from airflow_provider_archival.sandbox.descriptions import (
     BadDescription,
     Rules,
@@ -16,12 +17,6 @@ from airflow_provider_archival.sandbox.descriptions import (
     is_count,
     one_of,
     seconds_up_to,
-)
-
-HUGE_BODY_BYTES = 32 * 1024 * 1024
-_NAMED_BODIES = ("broken", "html", "empty", "huge")
-_HTML = (
-    b"<!doctype html><html><head><title>Oops</title></head><body><h1>Something went wrong</h1></body></html>"
 )
 
 
@@ -36,7 +31,12 @@ class Fault:
     :param skip: how many requests are let through first.
     :param when: ``before`` the request is handled, or ``after`` it took effect; of use to ``status``,
         ``redirect`` and ``delay``.
-    :param body: JSON, text, or one of ``broken``, ``html``, ``empty`` and ``huge``.
+    :param body: JSON, text, or one of :data:`~airflow_provider_archival.sandbox.bodies.NAMED`.
+    :param drip: ``headers`` or ``body`` come byte by byte, without an end.
+    :param continues: ``100 Continue`` is said without an end.
+    :param every: the seconds from one such byte, or ``100 Continue``, to the next.
+    :param encoding: ``gzip`` packs the body. A truncated one comes whole as far as HTTP goes: only its own
+        end is missing.
     """
 
     id: str
@@ -52,12 +52,23 @@ class Fault:
     delay: float = 0.0
     truncate: bool = False
     redirect: str | None = None
+    drip: str | None = None
+    continues: bool = False
+    every: float = 0.1
+    encoding: str | None = None
     met: int = 0
 
     @property
     def answers_itself(self) -> bool:
         """Whether the answer is the fault's own and not the service's."""
         return self.status is not None or self.redirect is not None
+
+    @property
+    def goes_wrong(self) -> bool:
+        """Whether anything does."""
+        spoilt = self.body is not None or self.truncate or self.encoding is not None
+        endless = self.drip is not None or self.continues
+        return self.answers_itself or self.reset is not None or self.delay > 0 or spoilt or endless
 
     def matches(self, method: str, path: str) -> bool:
         return self.method in (None, method) and fnmatchcase(path, self.path)
@@ -69,27 +80,15 @@ class Fault:
         if self.redirect is not None:
             headers["location"] = self.redirect
         if self.body is not None:
-            headers["content-type"], body = _rendered(self.body)
+            headers["content-type"], body = bodies.rendered(self.body, status)
             # A 204 has no body; what has one is a 200.
             status = 200 if status == 204 and body else status
+        if self.encoding is not None:
+            headers["content-encoding"], body = self.encoding, gzip.compress(body)
+            body = body[: len(body) // 2] if self.truncate else body
         headers.update({name.lower(): value for name, value in self.headers.items()})
         headers["content-length"] = str(len(body))
         return status, headers, body
-
-
-def _rendered(body: Any) -> tuple[str, bytes]:
-    match body:
-        case "broken":
-            return "application/json", b'{"self": "http://127.0.0.1/", "status": "RUNN'
-        case "html":
-            return "text/html; charset=utf-8", _HTML
-        case "empty":
-            return "application/json", b""
-        case "huge":
-            return "application/json", b'{"padding": "' + b"x" * HUGE_BODY_BYTES + b'"}'
-        case str():
-            return "text/plain; charset=utf-8", body.encode()
-    return "application/json", json.dumps(body).encode()
 
 
 class Faults:
@@ -161,12 +160,19 @@ _RULES: Rules = {
         lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
         "want an object of strings",
     ),
-    "body": (lambda value: value is not None, "want JSON, a text, or one of " + ", ".join(_NAMED_BODIES)),
+    "body": (lambda value: value is not None, "want JSON, a text, or one of " + ", ".join(bodies.NAMED)),
     "reset": one_of("before", "after"),
     "delay": seconds_up_to(86400),
     "truncate": (lambda value: value is True, "want true"),
     "redirect": (lambda value: isinstance(value, str) and bool(value), "want a URL"),
+    "drip": one_of("headers", "body"),
+    "continues": (lambda value: value is True, "want true"),
+    "every": seconds_up_to(60),
+    "encoding": one_of("gzip"),
 }
+
+
+_WRONGS = ("reset", "delay", "body", "truncate", "redirect", "drip", "continues", "encoding")
 
 
 def _read(description: object, id: str) -> Fault:
@@ -180,13 +186,19 @@ def _read(description: object, id: str) -> Fault:
 
 def _check_together(fault: Fault) -> None:
     """Refuse what can't be had at once."""
-    if fault.reset and (fault.answers_itself or fault.body is not None or fault.truncate or fault.headers):
-        raise BadDescription(
-            "reset", "there is no answer after a reset, so no status, headers, body, truncate or redirect"
-        )
-    if not (fault.answers_itself or fault.reset or fault.delay or fault.truncate or fault.body is not None):
-        raise BadDescription(
-            "status", "nothing goes wrong: want a status, reset, delay, body, truncate or redirect"
-        )
-    if fault.body is not None and fault.status is None and fault.body not in _NAMED_BODIES:
-        raise BadDescription("body", "without a status, want one of " + ", ".join(_NAMED_BODIES))
+    ends = {
+        "reset": fault.reset,
+        "drip": fault.drip,
+        "continues": fault.continues,
+        "truncate": fault.truncate,
+    }
+    chosen = [name for name, value in ends.items() if value]
+    if len(chosen) > 1:
+        raise BadDescription(chosen[1], f"can't be had with {chosen[0]}")
+    is_answered = fault.answers_itself or fault.body is not None or fault.headers or fault.encoding
+    if fault.reset and is_answered:
+        raise BadDescription("reset", "there is no answer after a reset, so nothing to say of one")
+    if not fault.goes_wrong:
+        raise BadDescription("status", "nothing goes wrong: want a status, " + ", ".join(_WRONGS))
+    if fault.body is not None and fault.status is None and fault.body not in bodies.NAMED:
+        raise BadDescription("body", "without a status, want one of " + ", ".join(bodies.NAMED))

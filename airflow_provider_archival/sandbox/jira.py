@@ -81,6 +81,7 @@ def routes(world: World) -> list[BaseRoute]:
         route(world, "GET", f"{_API}/myself", myself, "read:jira-user"),
         route(world, "GET", f"{_API}/mypermissions", my_permissions, read),
         jira_auth.token_route(world),
+        jira_auth.login_route(),
     ]
 
 

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_archival.sandbox import credentials
+from airflow_provider_archival.sandbox.bodies import login_page
 from airflow_provider_archival.sandbox.jira_catalog import ADMIN, MEMBER, SERVICE_ACCOUNT, User
 from airflow_provider_archival.sandbox.world import World
 
@@ -101,6 +102,16 @@ def token_route(world: World) -> Route:
         return JSONResponse(_issue_token(world), headers={"Cache-Control": "no-store"})
 
     return Route("/oauth/token", endpoint, methods=["POST"])
+
+
+def login_route() -> Route:
+    """Return the route of the page that asks a person to sign in, for redirects to lead to."""
+
+    async def endpoint(request: Request) -> Response:
+        media_type, page = login_page()
+        return Response(page, media_type=media_type)
+
+    return Route("/login", endpoint, methods=["GET"])
 
 
 def _issue_token(world: World) -> dict[str, Any]:
