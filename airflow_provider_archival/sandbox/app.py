@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -114,36 +115,31 @@ class FrontDoor:
         await (refusal or self._app)(scope, _again(body, receive), _with_headers(send, headers))
 
     async def _go_wrong(self, fault: Fault, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        if fault.delay and fault.when == "before" and not await self._faults.hold(fault.delay):
+        held = self._faults.held
+        if fault.delay and fault.when == "before" and not await held.wait(fault.delay):
             return await wire.reset(scope, receive)
         if fault.reset == "before":
             return await wire.reset(scope, receive)
         caught = _Caught()
         if not fault.answers_itself or fault.when == "after":
             await self._handle(scope, body, receive, caught)
-        if fault.delay and fault.when == "after" and not await self._faults.hold(fault.delay):
+        if fault.delay and fault.when == "after" and not await held.wait(fault.delay):
             return await wire.reset(scope, receive)
         if fault.reset == "after":
             return await wire.reset(scope, receive)
-        return await self._answer_wrong(fault, caught, scope, receive, send)
-
-    async def _answer_wrong(
-        self, fault: Fault, caught: _Caught, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        async def pause() -> bool:
-            return await self._faults.hold(fault.every)
-
-        status, headers, body = fault.alter(caught.status, caught.headers, bytes(caught.body))
+        pause = partial(held.wait, fault.every)
+        answer = fault.alter(caught.status, caught.headers, bytes(caught.body))
         if fault.continues:
             await wire.say_continue(scope, receive, pause)
         elif fault.drip == "headers":
-            await wire.drip_headers(scope, receive, status, pause)
+            await wire.drip_headers(scope, receive, answer[0], pause)
         elif fault.drip == "body":
-            await wire.drip_body(scope, receive, send, (status, headers, body), pause)
+            await wire.drip_body(scope, receive, send, answer, pause)
         elif fault.truncate and fault.encoding is None:
-            await wire.answer_half(scope, receive, send, (status, headers, body))
+            await wire.answer_half(scope, receive, send, answer)
         else:
-            await wire.answer(send, (status, headers, body))
+            await wire.answer(send, answer)
+        return None
 
     def _route_of(self, scope: Scope) -> str:
         for route in self._services:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -91,13 +92,30 @@ class Fault:
         return status, headers, body
 
 
+class Held:
+    """Holds requests until they are dropped together; a request stays with what held it first."""
+
+    def __init__(self) -> None:
+        self._dropped = asyncio.Event()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait; False if the requests were dropped by now."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._dropped.wait(), seconds)
+        return not self._dropped.is_set()
+
+    def drop(self) -> None:
+        self._dropped.set()
+
+
 class Faults:
     """The faults that are in force, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._faults: dict[str, Fault] = {}
         self._ids = itertools.count(1)
-        self._dropped = asyncio.Event()
+        self.held = Held()
+        """What holds requests now."""
 
     def add(self, description: object) -> Fault:
         """Read a fault's description and put it in force; raises :class:`BadDescription`."""
@@ -126,18 +144,10 @@ class Faults:
     def clear(self) -> None:
         self._faults.clear()
 
-    async def hold(self, seconds: float) -> bool:
-        """Wait; False if the held requests were dropped meanwhile."""
-        try:
-            await asyncio.wait_for(self._dropped.wait(), seconds)
-        except TimeoutError:
-            return True
-        return False
-
     def drop_held(self) -> None:
-        """Drop the requests that a delay holds, so that none takes effect after a reset."""
-        self._dropped.set()
-        self._dropped = asyncio.Event()
+        """Drop the requests that a delay or a drip holds, so that none takes effect after a reset."""
+        self.held.drop()
+        self.held = Held()
 
 
 _RULES: Rules = {
