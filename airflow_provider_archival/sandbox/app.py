@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping
 from email.utils import formatdate
 from functools import partial
@@ -111,7 +112,8 @@ class FrontDoor:
     async def _handle(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Let the service answer, if its limits let the request through."""
         self._world.jobs.settle()
-        refusal, headers = self._limits.meet(_asked(scope, body))
+        refusal, limits = self._limits.meet(_asked(scope, body))
+        headers = {**limits, **_request_id(scope)}
         await (refusal or self._app)(scope, _again(body, receive), _with_headers(send, headers))
 
     async def _go_wrong(self, fault: Fault, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
@@ -167,6 +169,11 @@ class _Caught:
 def _asked(scope: Scope, body: bytes) -> Asked:
     scheme = Headers(scope=scope).get("authorization", "").partition(" ")[0]
     return Asked(scope["method"], scope["path"], scope["sandbox_route"], scheme.lower() == "bearer", body)
+
+
+def _request_id(scope: Scope) -> dict[str, str]:
+    """Return what names a request to Jira for its support; Toloka has that in its errors."""
+    return {"X-ARequestId": uuid.uuid4().hex} if scope["path"].startswith("/rest/") else {}
 
 
 def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:

@@ -784,6 +784,21 @@ def open_to_all(archival_sandbox_factory: SandboxFactory) -> Sandbox:
     return archival_sandbox_factory(auth="off", issues=10, job_seconds=0)
 
 
+def test_each_answer_has_a_request_id(jira: Jira, stranger: Jira) -> None:
+    jira.sandbox.limit(quota=5)
+    answers = [
+        jira.call("GET", "/myself"),
+        jira.task("1"),
+        jira.call("GET", "/nothing"),
+        stranger.call("GET", "/myself"),
+        bearer(jira.sandbox, "wrong").task("1"),
+        jira.call("GET", "/myself"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404, 404, 401, 401, 429]
+    assert len({answer.headers["X-ARequestId"] for answer in answers}) == len(answers)
+    assert "X-ARequestId" not in requests.get(f"{jira.sandbox.base_url}/api/v1/requester", timeout=10).headers
+
+
 SENTENCE = "Client must be authenticated to access this resource."
 
 
