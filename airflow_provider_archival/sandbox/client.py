@@ -141,8 +141,10 @@ class Sandbox:
         """
         Return a job, after doing something to it.
 
-        :param action: ``freeze``, ``thaw``, ``finish``, ``fail``, ``die``, ``cancel``, ``forget``, or None.
-        :param more: ``message`` and ``result`` of a job that is ended so.
+        :param action: ``freeze``, ``show``, ``thaw``, ``finish``, ``fail``, ``die``, ``cancel``, ``forget``,
+            or None.
+        :param more: ``message`` and ``result`` of a job that is ended so, in any JSON; what is to ``show``:
+            fields of the service's own.
         """
         path = f"/jobs/{quote(id, safe='')}"
         return (

@@ -8,10 +8,11 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from airflow_provider_archival.sandbox import issues, jira, jira_auth, jira_seed, toloka
+from airflow_provider_archival.sandbox.any_json import AnyJson
 from airflow_provider_archival.sandbox.descriptions import BadDescription
 from airflow_provider_archival.sandbox.faults import Faults
 from airflow_provider_archival.sandbox.jobs import CANCELLED, DEAD, FAILED, Outcome
@@ -20,7 +21,8 @@ from airflow_provider_archival.sandbox.traffic import Traffic, most_at_once
 from airflow_provider_archival.sandbox.world import World
 
 _ENDS = {"fail": FAILED, "die": DEAD, "cancel": CANCELLED}
-_ACTIONS = ("freeze", "thaw", "finish", *_ENDS, "forget")
+_ACTIONS = ("freeze", "show", "thaw", "finish", *_ENDS, "forget")
+_OF_ANY_AGE = ("show", "thaw", "forget")
 _DEFAULT_MESSAGES = {
     "fail": "The sandbox was told to fail this job.",
     "die": "The sandbox was told to let this job die.",
@@ -77,7 +79,7 @@ class Control:
         return [Mount("/_sandbox", routes=[_route(path, handlers) for path, handlers in by_path.items()])]
 
     async def requests(self, request: Request) -> Response:
-        return JSONResponse({"requests": self._traffic.log()})
+        return AnyJson({"requests": self._traffic.log()})
 
     async def clear_requests(self, request: Request) -> Response:
         self._traffic.clear_log()
@@ -87,7 +89,7 @@ class Control:
         self._world.jobs.settle()
         submitted = "jobs_submitted."
         counted = self._world.counters
-        return JSONResponse(
+        return AnyJson(
             {
                 "issues_archived": counted["issues_archived"],
                 "issues_unarchived": counted["issues_unarchived"],
@@ -110,11 +112,11 @@ class Control:
         return Response(status_code=204)
 
     async def faults(self, request: Request) -> Response:
-        return JSONResponse({"faults": [asdict(fault) for fault in self._faults.all()]})
+        return AnyJson({"faults": [asdict(fault) for fault in self._faults.all()]})
 
     async def add_fault(self, request: Request) -> Response:
         fault = self._faults.add(await _json(request))
-        return JSONResponse({"id": fault.id}, 201)
+        return AnyJson({"id": fault.id}, 201)
 
     async def clear_faults(self, request: Request) -> Response:
         self._faults.clear()
@@ -126,7 +128,7 @@ class Control:
         return Response(status_code=204)
 
     async def limits(self, request: Request) -> Response:
-        return JSONResponse({"limits": self._limits.all()})
+        return AnyJson({"limits": self._limits.all()})
 
     async def set_limits(self, request: Request) -> Response:
         self._limits.set(await _json(request))
@@ -138,7 +140,7 @@ class Control:
 
     async def jobs(self, request: Request) -> Response:
         self._world.jobs.settle()
-        return JSONResponse({"jobs": [asdict(job) for job in self._world.jobs.all()]})
+        return AnyJson({"jobs": [asdict(job) for job in self._world.jobs.all()]})
 
     async def job(self, request: Request) -> Response:
         self._world.jobs.settle()
@@ -154,19 +156,24 @@ class Control:
         job = jobs.get(id)
         if job is None:
             raise BadRequest("id", f"there is no job {id}", 404)
-        if job.is_over and action != "forget":
+        if job.is_over and action not in _OF_ANY_AGE:
             raise BadRequest("action", f"job {id} is over already: {job.status}", 409)
         if action in _ENDS:
             message = wanted.get("message", _DEFAULT_MESSAGES[action])
             jobs.end(id, Outcome(_ENDS[action], wanted.get("result"), message))
         elif action == "finish":
             jobs.finish(id, **{name: wanted[name] for name in ("result", "message") if name in wanted})
+        elif action == "show":
+            fields = {name: value for name, value in wanted.items() if name != "action"}
+            if not fields:
+                raise BadRequest("status", "nothing to show: want fields of the job as its service has them")
+            jobs.show(id, fields)
         else:
             {"freeze": jobs.freeze, "thaw": jobs.thaw, "forget": jobs.forget}[action](id)
         return Response(status_code=204) if action == "forget" else self._job(id)
 
     async def clock(self, request: Request) -> Response:
-        return JSONResponse({"now": self._world.clock.now(), "offset": self._world.clock.offset})
+        return AnyJson({"now": self._world.clock.now(), "offset": self._world.clock.offset})
 
     async def advance_clock(self, request: Request) -> Response:
         seconds = (await _json(request)).get("advance")
@@ -181,7 +188,7 @@ class Control:
         return Response(status_code=204)
 
     async def scopes(self, request: Request) -> Response:
-        return JSONResponse({"scopes": self._world.scopes})
+        return AnyJson({"scopes": self._world.scopes})
 
     async def set_scopes(self, request: Request) -> Response:
         scopes = (await _json(request)).get("scopes")
@@ -195,7 +202,7 @@ class Control:
         found = issues.describe_issue(self._world, request.path_params["key"])
         if found is None:
             raise BadRequest("key", f"there is no issue {request.path_params['key']}", 404)
-        return JSONResponse(found)
+        return AnyJson(found)
 
     async def count_issues(self, request: Request) -> Response:
         self._world.jobs.settle()
@@ -209,7 +216,7 @@ class Control:
             )
         except ValueError as error:
             raise BadRequest("jql", str(error)) from error
-        return JSONResponse({"count": number})
+        return AnyJson({"count": number})
 
     async def add_issues(self, request: Request) -> Response:
         wanted = await _json(request)
@@ -220,11 +227,11 @@ class Control:
             keys = jira_seed.add(self._world, str(wanted.get("project")), created)
         except ValueError as error:
             raise BadRequest("project", str(error)) from error
-        return JSONResponse({"keys": keys}, 201)
+        return AnyJson({"keys": keys}, 201)
 
     async def add_toloka_project(self, request: Request) -> Response:
         try:
-            return JSONResponse(toloka.add_project(self._world, await _json(request)), 201)
+            return AnyJson(toloka.add_project(self._world, await _json(request)), 201)
         except ValueError as error:
             raise BadRequest("project", str(error)) from error
 
@@ -246,7 +253,7 @@ class Control:
         job = self._world.jobs.get(id)
         if job is None:
             raise BadRequest("id", f"there is no job {id}", 404)
-        return JSONResponse(asdict(job))
+        return AnyJson(asdict(job))
 
 
 def _route(path: str, handlers: dict[str, Handler]) -> Route:
@@ -262,7 +269,7 @@ def _guarded(handler: Handler) -> Handler:
             return await handler(request)
         except BadDescription as error:
             status = error.status if isinstance(error, BadRequest) else 400
-            return JSONResponse({"error": str(error), "field": error.field}, status)
+            return AnyJson({"error": str(error), "field": error.field}, status)
 
     return handle
 

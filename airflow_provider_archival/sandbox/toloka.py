@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from airflow_provider_archival.sandbox import credentials, toloka_store, toloka_views
+from airflow_provider_archival.sandbox.any_json import AnyJson
 from airflow_provider_archival.sandbox.jobs import FAILED, QUEUED, Job, Outcome
 from airflow_provider_archival.sandbox.toloka_errors import Refusal, error
 from airflow_provider_archival.sandbox.toloka_listing import Listing
@@ -124,7 +125,7 @@ class Toloka:
         if job is None or job.service != SERVICE:
             raise _unknown("Operation", id)
         self._world.polls[id] += 1
-        return JSONResponse(toloka_views.operation(_row_of(job)))
+        return AnyJson(toloka_views.operation(_row_of(job)))
 
     async def start(self, action: str, request: Request) -> Response:
         """Start an operation, or say that there is nothing to do."""
@@ -225,6 +226,7 @@ def _row_of(job: Job) -> dict[str, Any]:
         "finished": job.ended,
         "progress": None if job.status == QUEUED else job.progress,
         "parameters": job.payload,
+        "shown": job.shown,
         "details": job.result
         if job.result is not None
         else {"message": job.message}
@@ -240,7 +242,7 @@ def _page(
     view: Callable[[Mapping[str, Any]], dict[str, Any]],
 ) -> Response:
     items, has_more = listing.page(rows, request.query_params)
-    return JSONResponse({"items": [view(row) for row in items], "has_more": has_more})
+    return AnyJson({"items": [view(row) for row in items], "has_more": has_more})
 
 
 def _unknown(what: str, id: str) -> Refusal:

@@ -374,6 +374,29 @@ class TestTask:
         assert member.cancel(id).status_code == 404
 
 
+class TestWords:
+    def test_a_task_says_half_an_emoji_and_big_numbers(self, jira: Jira) -> None:
+        id = jira.started()
+        jira.sandbox.job(id, "finish", message="half \ud83d", result={"numberOfIssuesUpdated": 10**30})
+        answer = jira.task(id)
+        assert r'"half \ud83d"' in answer.text
+        assert (answer.json()["status"], answer.json()["result"]) == (
+            "COMPLETE",
+            {"numberOfIssuesUpdated": 10**30},
+        )
+
+    def test_a_task_may_fall_back(self, jira: Jira) -> None:
+        id = jira.started()
+        jira.sandbox.job(id, "show", status="RUNNING", progress=100)
+        assert (jira.task(id).json()["status"], jira.task(id).json()["progress"]) == ("RUNNING", 100)
+        jira.sandbox.job(id, "show", status="ENQUEUED", progress=10)
+        assert (jira.task(id).json()["status"], jira.task(id).json()["progress"]) == ("ENQUEUED", 10)
+        assert jira.archive_by_jql("project = DEMO").status_code == 412
+        jira.sandbox.job(id, "thaw")
+        jira.sandbox.advance(60)
+        assert jira.task(id).json()["status"] == "COMPLETE"
+
+
 class TestExport:
     def test_a_file_holds_the_archived_issues(self, jira: Jira) -> None:
         jira.archive(PARENT_ISSUE, OLD_ISSUE)
