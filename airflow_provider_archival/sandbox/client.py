@@ -191,6 +191,15 @@ class Sandbox:
         """Add a project with ``pools`` pools of the given ``status``; returns its id and theirs."""
         return self._call("POST", "/toloka/projects", project)
 
+    def endless(self, how: str | None, of: str | None = None) -> None:
+        """
+        Let lists of Toloka's say for ever that they have more.
+
+        :param how: ``same``: each page is the first one again; ``new``: items are made up; None: they end.
+        :param of: ``projects``, ``pools``, ``trainings`` or ``operations``; None: all of them.
+        """
+        self._call("POST", "/toloka/lists", {"endless": how} | ({} if of is None else {"of": of}))
+
     def reset(self) -> None:
         """Go back to the freshly seeded state."""
         self._call("POST", "/reset")

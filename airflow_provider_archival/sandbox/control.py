@@ -71,6 +71,7 @@ class Control:
             ("POST", "/issues", self.add_issues),
             ("GET", "/issues/{key}", self.issue),
             ("POST", "/toloka/projects", self.add_toloka_project),
+            ("POST", "/toloka/lists", self.let_lists_have_no_end),
             ("POST", "/reset", self.reset),
         ]
         by_path: dict[str, dict[str, Handler]] = {}
@@ -235,6 +236,19 @@ class Control:
         except ValueError as error:
             raise BadRequest("project", str(error)) from error
 
+    async def let_lists_have_no_end(self, request: Request) -> Response:
+        wanted = await _json(request)
+        how, names = wanted.get("endless"), [wanted["of"]] if "of" in wanted else toloka.LISTS
+        if how not in ("same", "new", None):
+            raise BadRequest("endless", "want 'same', 'new' or null")
+        if not all(name in toloka.LISTS for name in names):
+            raise BadRequest("of", "want one of " + ", ".join(toloka.LISTS))
+        for name in names:
+            self._world.endless.pop(name, None)
+        if how is not None:
+            self._world.endless.update(dict.fromkeys(names, how))
+        return AnyJson({"endless": self._world.endless})
+
     async def reset(self, request: Request) -> Response:
         """Go back to the freshly seeded state, with nothing logged, counted, limited, delayed or faulty."""
         self._faults.clear()
@@ -242,6 +256,7 @@ class Control:
         self._faults.drop_held()
         self._world.set_clock(0.0)
         self._world.scopes = self._world.settings.scopes
+        self._world.endless.clear()
         self._world.jobs.clear()
         for service in (jira, toloka):
             await run_in_threadpool(service.wipe, self._world)

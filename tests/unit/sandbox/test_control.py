@@ -321,6 +321,8 @@ def test_issues_can_be_looked_up_and_counted(archival_sandbox: Sandbox) -> None:
         ("POST", "/clock", "[]", 400, "body"),
         ("POST", "/clock", "{}", 400, "advance"),
         ("POST", "/scopes", '{"scopes": ["read:jira-work"]}', 400, "scopes"),
+        ("POST", "/toloka/lists", '{"endless": "yes"}', 400, "endless"),
+        ("POST", "/toloka/lists", '{"endless": "new", "of": "tasks"}', 400, "of"),
         ("POST", "/toloka/projects", '{"pools": -1}', 400, "project"),
         ("POST", "/toloka/projects", '{"status": "LOST"}', 400, "project"),
         ("POST", "/toloka/projects", '{"nonsense": 1}', 400, "project"),
