@@ -223,6 +223,15 @@ def test_a_body_comes_byte_by_byte_as_it_is(archival_sandbox: Sandbox) -> None:
         assert b"".join(next(pieces) for _ in range(len(whole) + 3)) == whole + b"   "
 
 
+async def test_a_request_that_was_dropped_between_two_waits_is_held_no_more() -> None:
+    faults = Faults()
+    held = faults.held
+    assert await held.wait(0.001)
+    faults.drop_held()
+    assert not await held.wait(0.001)
+    assert await faults.held.wait(0.001)
+
+
 @pytest.mark.parametrize("what", [{"drip": "headers"}, {"drip": "body"}, {"continues": True}])
 def test_a_client_that_leaves_ends_it(archival_sandbox: Sandbox, what: dict[str, Any]) -> None:
     def overlapped() -> int:
