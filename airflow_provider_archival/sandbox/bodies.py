@@ -66,7 +66,8 @@ def rendered(body: Any, status: int) -> tuple[str, bytes]:
         case "xml":
             return _XML, _ACCESS_DENIED.encode()
         case str():
-            return "text/plain; charset=utf-8", body.encode()
+            # Half of a surrogate pair goes out as the bytes that it would be, which are no UTF-8.
+            return "text/plain; charset=utf-8", body.encode("utf-8", "surrogatepass")
     return _JSON, json.dumps(body).encode()
 
 

@@ -109,6 +109,15 @@ def test_sends_bodies_that_can_not_be_read(archival_sandbox: Sandbox) -> None:
     assert len(get(archival_sandbox).content) > HUGE_BYTES
 
 
+def test_sends_half_an_emoji(archival_sandbox: Sandbox) -> None:
+    archival_sandbox.fault("/api/v1/requester", status=400, body={"message": "cut \ud83d"})
+    assert get(archival_sandbox).content == b'{"message": "cut \\ud83d"}'
+    archival_sandbox.fault("/api/v1/requester", status=400, body="cut \ud83d")
+    assert get(archival_sandbox).content == b"cut \xed\xa0\xbd"
+    shown = requests.get(f"{archival_sandbox.base_url}/_sandbox/faults", timeout=10).json()["faults"]
+    assert [fault["body"] for fault in shown] == [{"message": "cut \ud83d"}, "cut \ud83d"]
+
+
 def test_an_error_page_has_its_status(archival_sandbox: Sandbox) -> None:
     archival_sandbox.fault("/api/v1/requester", status=502, body="html")
     answer = get(archival_sandbox)
