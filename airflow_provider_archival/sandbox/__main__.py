@@ -61,6 +61,9 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, bool]:
         help="which credentials are let in: the sandbox's own, any, or none needed",
     )
     parser.add_argument(
+        "--scopes", default=_DEFAULTS.scopes, help="what tokens may do through Jira's gateway"
+    )
+    parser.add_argument(
         "--issues-per-task",
         type=_count,
         default=_DEFAULTS.issues_per_task,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import socket
-import struct
+import uuid
+from collections.abc import Mapping
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -17,25 +18,28 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_archival.sandbox import jira, toloka
+from airflow_provider_archival.sandbox import jira, toloka, wire
 from airflow_provider_archival.sandbox.control import Control
 from airflow_provider_archival.sandbox.faults import Fault, Faults
+from airflow_provider_archival.sandbox.limits import Asked, Limits
 from airflow_provider_archival.sandbox.toloka_errors import error as toloka_error
 from airflow_provider_archival.sandbox.traffic import Traffic
 from airflow_provider_archival.sandbox.world import World
 
 _GATEWAY = re.compile(r"/ex/jira/([^/]+)(/rest/.*)")
-# Linger on, for no time: closing sends a reset instead of a goodbye.
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def build_app(world: World) -> Starlette:
     """Return the application on a world that is seeded already; ``app.state.faults`` are its faults."""
-    traffic, faults = Traffic(world.clock), Faults()
+    traffic, faults, limits = Traffic(world.clock), Faults(), Limits(world.clock)
     services = [*jira.routes(world), *toloka.routes(world)]
     app = Starlette(
-        routes=[*Control(world, traffic, faults).routes(), *services],
-        middleware=[Middleware(FrontDoor, world=world, traffic=traffic, faults=faults, services=services)],
+        routes=[*Control(world, traffic, faults, limits).routes(), *services],
+        middleware=[
+            Middleware(
+                FrontDoor, world=world, traffic=traffic, faults=faults, limits=limits, services=services
+            )
+        ],
         exception_handlers={HTTPException: _refuse, 500: _refuse},
     )
     # The services know no other spelling of their paths.
@@ -63,10 +67,16 @@ class FrontDoor:
     """What every service request goes through, and no request of the control."""
 
     def __init__(
-        self, app: ASGIApp, world: World, traffic: Traffic, faults: Faults, services: list[BaseRoute]
+        self,
+        app: ASGIApp,
+        world: World,
+        traffic: Traffic,
+        faults: Faults,
+        limits: Limits,
+        services: list[BaseRoute],
     ) -> None:
         self._app, self._world, self._traffic, self._faults = app, world, traffic, faults
-        self._services = services
+        self._limits, self._services = limits, services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith("/_sandbox"):
@@ -80,7 +90,8 @@ class FrontDoor:
         entry = self._traffic.opened(
             method, path, scope["query_string"].decode(), body, scope.get("cloud_id")
         )
-        self._traffic.by_route[f"{method} {self._route_of(scope)}"] += 1
+        scope["sandbox_route"] = self._route_of(scope)
+        self._traffic.by_route[f"{method} {scope['sandbox_route']}"] += 1
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -92,37 +103,44 @@ class FrontDoor:
         try:
             fault = self._faults.take(method, path)
             if fault is None:
-                await self._handle(scope, _again(body, receive), answer)
+                await self._handle(scope, body, receive, answer)
             else:
                 await self._go_wrong(fault, scope, body, receive, answer)
         finally:
             self._traffic.closed()
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Let the service answer, if its limits let the request through."""
         self._world.jobs.settle()
-        await self._app(scope, receive, send)
+        refusal, limits = self._limits.meet(_asked(scope, body))
+        headers = {**limits, **_request_id(scope)}
+        await (refusal or self._app)(scope, _again(body, receive), _with_headers(send, headers))
 
     async def _go_wrong(self, fault: Fault, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        if fault.delay and fault.when == "before" and not await self._faults.hold(fault.delay):
-            return await _reset(scope, receive)
+        held = self._faults.held
+        if fault.delay and fault.when == "before" and not await held.wait(fault.delay):
+            return await wire.reset(scope, receive)
         if fault.reset == "before":
-            return await _reset(scope, receive)
+            return await wire.reset(scope, receive)
         caught = _Caught()
         if not fault.answers_itself or fault.when == "after":
-            await self._handle(scope, _again(body, receive), caught)
-        if fault.delay and fault.when == "after" and not await self._faults.hold(fault.delay):
-            return await _reset(scope, receive)
+            await self._handle(scope, body, receive, caught)
+        if fault.delay and fault.when == "after" and not await held.wait(fault.delay):
+            return await wire.reset(scope, receive)
         if fault.reset == "after":
-            return await _reset(scope, receive)
-        status, headers, sent = fault.alter(caught.status, caught.headers, bytes(caught.body))
-        if fault.truncate:
-            headers["content-length"], sent = str(len(sent) + 64), sent[: (len(sent) + 1) // 2]
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": status, "headers": raw})
-        await send({"type": "http.response.body", "body": sent, "more_body": fault.truncate})
-        if fault.truncate:
-            scope["state"]["transport"].close()
-            await _until_gone(receive)
+            return await wire.reset(scope, receive)
+        pause = partial(held.wait, fault.every)
+        answer = fault.alter(caught.status, caught.headers, bytes(caught.body))
+        if fault.continues:
+            await wire.say_continue(scope, receive, pause)
+        elif fault.drip == "headers":
+            await wire.drip_headers(scope, receive, answer[0], pause)
+        elif fault.drip == "body":
+            await wire.drip_body(scope, receive, send, answer, pause)
+        elif fault.truncate and fault.encoding is None:
+            await wire.answer_half(scope, receive, send, answer)
+        else:
+            await wire.answer(send, answer)
         return None
 
     def _route_of(self, scope: Scope) -> str:
@@ -148,21 +166,31 @@ class _Caught:
             self.body += message.get("body", b"")
 
 
+def _asked(scope: Scope, body: bytes) -> Asked:
+    scheme = Headers(scope=scope).get("authorization", "").partition(" ")[0]
+    return Asked(scope["method"], scope["path"], scope["sandbox_route"], scheme.lower() == "bearer", body)
+
+
+def _request_id(scope: Scope) -> dict[str, str]:
+    """Return what names a request to Jira for its support; Toloka has that in its errors."""
+    return {"X-ARequestId": uuid.uuid4().hex} if scope["path"].startswith("/rest/") else {}
+
+
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    """Return a channel that adds these headers to the answer that goes through it."""
+    added = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *added]}
+        await send(message)
+
+    return send_with_headers
+
+
 def _without_gateway(scope: Scope) -> Scope:
     found = _GATEWAY.fullmatch(scope["path"])
     return {**scope, "cloud_id": found[1], "path": found[2]} if found else dict(scope)
-
-
-async def _reset(scope: Scope, receive: Receive) -> None:
-    transport: Any = scope["state"]["transport"]
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()
-    await _until_gone(receive)
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _body(receive: Receive) -> bytes | None:

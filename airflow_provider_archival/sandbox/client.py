@@ -34,7 +34,7 @@ class Sandbox:
     It has its own process so that neither a blocked event loop nor a patched clock of its user's holds it up.
 
     :param settings: how it behaves, as :class:`~airflow_provider_archival.sandbox.settings.Settings` has it:
-        ``port``, ``issues``, ``seed``, ``job_seconds``, ``state_file``, ``auth``.
+        ``port``, ``issues``, ``seed``, ``job_seconds``, ``state_file``, ``auth``, ``scopes``, and others.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -94,13 +94,29 @@ class Sandbox:
         :param times: how many requests; None means all.
         :param skip: how many matching requests are let through first.
         :param what: ``status`` (with ``headers``, ``body``), ``reset``, ``delay``, ``body``, ``truncate``,
-            ``redirect``, ``when``; see the sandbox's documentation.
+            ``redirect``, ``drip``, ``continues``, ``encoding``, ``when``; see the sandbox's documentation.
         """
         description = {"path": path, "method": method, "times": times, "skip": skip, **what}
         return str(self._call("POST", "/faults", description)["id"])
 
     def clear_faults(self) -> None:
         self._call("DELETE", "/faults")
+
+    def limit(self, **what: Any) -> None:
+        """
+        Let the services refuse what is too much with a 429.
+
+        :param what: ``quota``, ``burst``, ``per_issue``, ``toloka``, each with a number of requests, and how
+            their refusals look; see the sandbox's documentation.
+        """
+        self._call("POST", "/limits", what)
+
+    def limits(self) -> list[dict[str, Any]]:
+        """Return the limits in force, and how much is ``left`` of each."""
+        return list(self._call("GET", "/limits")["limits"])
+
+    def clear_limits(self) -> None:
+        self._call("DELETE", "/limits")
 
     def requests(self, path: str | None = None, method: str | None = None) -> list[dict[str, Any]]:
         """Return the logged service requests, oldest first; ``path`` may have ``*`` in it."""
@@ -125,8 +141,10 @@ class Sandbox:
         """
         Return a job, after doing something to it.
 
-        :param action: ``freeze``, ``thaw``, ``finish``, ``fail``, ``die``, ``cancel``, ``forget``, or None.
-        :param more: ``message`` and ``result`` of a job that is ended so.
+        :param action: ``freeze``, ``show``, ``thaw``, ``finish``, ``fail``, ``die``, ``cancel``, ``forget``,
+            or None.
+        :param more: ``message`` and ``result`` of a job that is ended so, in any JSON; what is to ``show``:
+            fields of the service's own.
         """
         path = f"/jobs/{quote(id, safe='')}"
         return (
@@ -146,6 +164,10 @@ class Sandbox:
     def expire_tokens(self) -> None:
         """Let all access tokens that were given out expire."""
         self._call("POST", "/tokens/expire")
+
+    def scope(self, scopes: str) -> None:
+        """Change what tokens may do through Jira's gateway, those that were given out too."""
+        self._call("POST", "/scopes", {"scopes": scopes})
 
     def issue(self, key: str) -> dict[str, Any]:
         return self._call("GET", f"/issues/{quote(key, safe='')}")
@@ -168,6 +190,15 @@ class Sandbox:
     def add_toloka_project(self, **project: Any) -> dict[str, Any]:
         """Add a project with ``pools`` pools of the given ``status``; returns its id and theirs."""
         return self._call("POST", "/toloka/projects", project)
+
+    def endless(self, how: str | None, of: str | None = None) -> None:
+        """
+        Let lists of Toloka's say for ever that they have more.
+
+        :param how: ``same``: each page is the first one again; ``new``: items are made up; None: they end.
+        :param of: ``projects``, ``pools``, ``trainings`` or ``operations``; None: all of them.
+        """
+        self._call("POST", "/toloka/lists", {"endless": how} | ({} if of is None else {"of": of}))
 
     def reset(self) -> None:
         """Go back to the freshly seeded state."""

@@ -8,17 +8,21 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from airflow_provider_archival.sandbox import issues, jira, jira_auth, jira_seed, toloka
-from airflow_provider_archival.sandbox.faults import BadFault, Faults
+from airflow_provider_archival.sandbox.any_json import AnyJson
+from airflow_provider_archival.sandbox.descriptions import BadDescription
+from airflow_provider_archival.sandbox.faults import Faults
 from airflow_provider_archival.sandbox.jobs import CANCELLED, DEAD, FAILED, Outcome
+from airflow_provider_archival.sandbox.limits import Limits
 from airflow_provider_archival.sandbox.traffic import Traffic, most_at_once
 from airflow_provider_archival.sandbox.world import World
 
 _ENDS = {"fail": FAILED, "die": DEAD, "cancel": CANCELLED}
-_ACTIONS = ("freeze", "thaw", "finish", *_ENDS, "forget")
+_ACTIONS = ("freeze", "show", "thaw", "finish", *_ENDS, "forget")
+_OF_ANY_AGE = ("show", "thaw", "forget")
 _DEFAULT_MESSAGES = {
     "fail": "The sandbox was told to fail this job.",
     "die": "The sandbox was told to let this job die.",
@@ -28,19 +32,19 @@ _DEFAULT_MESSAGES = {
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class BadRequest(Exception):
-    """A request to the control that makes no sense; ``field`` is the key that is wrong."""
+class BadRequest(BadDescription):
+    """A request to the control that makes no sense, and the status that it gets."""
 
     def __init__(self, field: str, problem: str, status: int = 400) -> None:
-        super().__init__(f"{field}: {problem}")
-        self.field, self.status = field, status
+        super().__init__(field, problem)
+        self.status = status
 
 
 class Control:
     """The endpoints; none wants credentials, none is logged, and no fault meets them."""
 
-    def __init__(self, world: World, traffic: Traffic, faults: Faults) -> None:
-        self._world, self._traffic, self._faults = world, traffic, faults
+    def __init__(self, world: World, traffic: Traffic, faults: Faults, limits: Limits) -> None:
+        self._world, self._traffic, self._faults, self._limits = world, traffic, faults, limits
 
     def routes(self) -> list[Mount]:
         table: list[tuple[str, str, Handler]] = [
@@ -52,16 +56,22 @@ class Control:
             ("POST", "/faults", self.add_fault),
             ("DELETE", "/faults", self.clear_faults),
             ("DELETE", "/faults/{id}", self.remove_fault),
+            ("GET", "/limits", self.limits),
+            ("POST", "/limits", self.set_limits),
+            ("DELETE", "/limits", self.clear_limits),
             ("GET", "/jobs", self.jobs),
             ("GET", "/jobs/{id}", self.job),
             ("POST", "/jobs/{id}", self.steer_job),
             ("GET", "/clock", self.clock),
             ("POST", "/clock", self.advance_clock),
             ("POST", "/tokens/expire", self.expire_tokens),
+            ("GET", "/scopes", self.scopes),
+            ("POST", "/scopes", self.set_scopes),
             ("GET", "/issues", self.count_issues),
             ("POST", "/issues", self.add_issues),
             ("GET", "/issues/{key}", self.issue),
             ("POST", "/toloka/projects", self.add_toloka_project),
+            ("POST", "/toloka/lists", self.let_lists_have_no_end),
             ("POST", "/reset", self.reset),
         ]
         by_path: dict[str, dict[str, Handler]] = {}
@@ -70,7 +80,7 @@ class Control:
         return [Mount("/_sandbox", routes=[_route(path, handlers) for path, handlers in by_path.items()])]
 
     async def requests(self, request: Request) -> Response:
-        return JSONResponse({"requests": self._traffic.log()})
+        return AnyJson({"requests": self._traffic.log()})
 
     async def clear_requests(self, request: Request) -> Response:
         self._traffic.clear_log()
@@ -80,7 +90,7 @@ class Control:
         self._world.jobs.settle()
         submitted = "jobs_submitted."
         counted = self._world.counters
-        return JSONResponse(
+        return AnyJson(
             {
                 "issues_archived": counted["issues_archived"],
                 "issues_unarchived": counted["issues_unarchived"],
@@ -103,14 +113,11 @@ class Control:
         return Response(status_code=204)
 
     async def faults(self, request: Request) -> Response:
-        return JSONResponse({"faults": [asdict(fault) for fault in self._faults.all()]})
+        return AnyJson({"faults": [asdict(fault) for fault in self._faults.all()]})
 
     async def add_fault(self, request: Request) -> Response:
-        try:
-            fault = self._faults.add(await _json(request))
-        except BadFault as error:
-            return JSONResponse({"error": str(error), "field": error.field}, 400)
-        return JSONResponse({"id": fault.id}, 201)
+        fault = self._faults.add(await _json(request))
+        return AnyJson({"id": fault.id}, 201)
 
     async def clear_faults(self, request: Request) -> Response:
         self._faults.clear()
@@ -121,9 +128,20 @@ class Control:
             raise BadRequest("id", "there is no such fault", 404)
         return Response(status_code=204)
 
+    async def limits(self, request: Request) -> Response:
+        return AnyJson({"limits": self._limits.all()})
+
+    async def set_limits(self, request: Request) -> Response:
+        self._limits.set(await _json(request))
+        return await self.limits(request)
+
+    async def clear_limits(self, request: Request) -> Response:
+        self._limits.clear()
+        return Response(status_code=204)
+
     async def jobs(self, request: Request) -> Response:
         self._world.jobs.settle()
-        return JSONResponse({"jobs": [asdict(job) for job in self._world.jobs.all()]})
+        return AnyJson({"jobs": [asdict(job) for job in self._world.jobs.all()]})
 
     async def job(self, request: Request) -> Response:
         self._world.jobs.settle()
@@ -139,19 +157,24 @@ class Control:
         job = jobs.get(id)
         if job is None:
             raise BadRequest("id", f"there is no job {id}", 404)
-        if job.is_over and action != "forget":
+        if job.is_over and action not in _OF_ANY_AGE:
             raise BadRequest("action", f"job {id} is over already: {job.status}", 409)
         if action in _ENDS:
             message = wanted.get("message", _DEFAULT_MESSAGES[action])
             jobs.end(id, Outcome(_ENDS[action], wanted.get("result"), message))
         elif action == "finish":
             jobs.finish(id, **{name: wanted[name] for name in ("result", "message") if name in wanted})
+        elif action == "show":
+            fields = {name: value for name, value in wanted.items() if name != "action"}
+            if not fields:
+                raise BadRequest("status", "nothing to show: want fields of the job as its service has them")
+            jobs.show(id, fields)
         else:
             {"freeze": jobs.freeze, "thaw": jobs.thaw, "forget": jobs.forget}[action](id)
         return Response(status_code=204) if action == "forget" else self._job(id)
 
     async def clock(self, request: Request) -> Response:
-        return JSONResponse({"now": self._world.clock.now(), "offset": self._world.clock.offset})
+        return AnyJson({"now": self._world.clock.now(), "offset": self._world.clock.offset})
 
     async def advance_clock(self, request: Request) -> Response:
         seconds = (await _json(request)).get("advance")
@@ -165,12 +188,22 @@ class Control:
         jira_auth.expire_tokens(self._world)
         return Response(status_code=204)
 
+    async def scopes(self, request: Request) -> Response:
+        return AnyJson({"scopes": self._world.scopes})
+
+    async def set_scopes(self, request: Request) -> Response:
+        scopes = (await _json(request)).get("scopes")
+        if not isinstance(scopes, str):
+            raise BadRequest("scopes", "want a text: scopes, separated by blanks")
+        self._world.scopes = scopes
+        return await self.scopes(request)
+
     async def issue(self, request: Request) -> Response:
         self._world.jobs.settle()
         found = issues.describe_issue(self._world, request.path_params["key"])
         if found is None:
             raise BadRequest("key", f"there is no issue {request.path_params['key']}", 404)
-        return JSONResponse(found)
+        return AnyJson(found)
 
     async def count_issues(self, request: Request) -> Response:
         self._world.jobs.settle()
@@ -184,7 +217,7 @@ class Control:
             )
         except ValueError as error:
             raise BadRequest("jql", str(error)) from error
-        return JSONResponse({"count": number})
+        return AnyJson({"count": number})
 
     async def add_issues(self, request: Request) -> Response:
         wanted = await _json(request)
@@ -195,19 +228,35 @@ class Control:
             keys = jira_seed.add(self._world, str(wanted.get("project")), created)
         except ValueError as error:
             raise BadRequest("project", str(error)) from error
-        return JSONResponse({"keys": keys}, 201)
+        return AnyJson({"keys": keys}, 201)
 
     async def add_toloka_project(self, request: Request) -> Response:
         try:
-            return JSONResponse(toloka.add_project(self._world, await _json(request)), 201)
+            return AnyJson(toloka.add_project(self._world, await _json(request)), 201)
         except ValueError as error:
             raise BadRequest("project", str(error)) from error
 
+    async def let_lists_have_no_end(self, request: Request) -> Response:
+        wanted = await _json(request)
+        how, names = wanted.get("endless"), [wanted["of"]] if "of" in wanted else toloka.LISTS
+        if how not in ("same", "new", None):
+            raise BadRequest("endless", "want 'same', 'new' or null")
+        if not all(name in toloka.LISTS for name in names):
+            raise BadRequest("of", "want one of " + ", ".join(toloka.LISTS))
+        for name in names:
+            self._world.endless.pop(name, None)
+        if how is not None:
+            self._world.endless.update(dict.fromkeys(names, how))
+        return AnyJson({"endless": self._world.endless})
+
     async def reset(self, request: Request) -> Response:
-        """Go back to the freshly seeded state, with nothing logged, counted, delayed or faulty."""
+        """Go back to the freshly seeded state, with nothing logged, counted, limited, delayed or faulty."""
         self._faults.clear()
+        self._limits.clear()
         self._faults.drop_held()
         self._world.set_clock(0.0)
+        self._world.scopes = self._world.settings.scopes
+        self._world.endless.clear()
         self._world.jobs.clear()
         for service in (jira, toloka):
             await run_in_threadpool(service.wipe, self._world)
@@ -219,7 +268,7 @@ class Control:
         job = self._world.jobs.get(id)
         if job is None:
             raise BadRequest("id", f"there is no job {id}", 404)
-        return JSONResponse(asdict(job))
+        return AnyJson(asdict(job))
 
 
 def _route(path: str, handlers: dict[str, Handler]) -> Route:
@@ -233,8 +282,9 @@ def _guarded(handler: Handler) -> Handler:
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
-        except BadRequest as error:
-            return JSONResponse({"error": str(error), "field": error.field}, error.status)
+        except BadDescription as error:
+            status = error.status if isinstance(error, BadRequest) else 400
+            return AnyJson({"error": str(error), "field": error.field}, status)
 
     return handle
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
-import json
-from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-HUGE_BODY_BYTES = 32 * 1024 * 1024
-_NAMED_BODIES = ("broken", "html", "empty", "huge")
-_HTML = (
-    b"<!doctype html><html><head><title>Oops</title></head><body><h1>Something went wrong</h1></body></html>"
+from airflow_provider_archival.sandbox import bodies
+from airflow_provider_archival.sandbox.descriptions import (
+    BadDescription,
+    Rules,
+    checked,
+    is_count,
+    one_of,
+    seconds_up_to,
 )
-
-
-class BadFault(ValueError):
-    """A description of a fault that makes no sense; ``field`` is the key that is wrong."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
-        self.field = field
 
 
 @dataclass
@@ -36,7 +32,12 @@ class Fault:
     :param skip: how many requests are let through first.
     :param when: ``before`` the request is handled, or ``after`` it took effect; of use to ``status``,
         ``redirect`` and ``delay``.
-    :param body: JSON, text, or one of ``broken``, ``html``, ``empty`` and ``huge``.
+    :param body: JSON, text, or one of :data:`~airflow_provider_archival.sandbox.bodies.NAMED`.
+    :param drip: ``headers`` or ``body`` come byte by byte, without an end.
+    :param continues: ``100 Continue`` is said without an end.
+    :param every: the seconds from one such byte, or ``100 Continue``, to the next.
+    :param encoding: ``gzip`` packs the body. A truncated one comes whole as far as HTTP goes: only its own
+        end is missing.
     """
 
     id: str
@@ -52,12 +53,23 @@ class Fault:
     delay: float = 0.0
     truncate: bool = False
     redirect: str | None = None
+    drip: str | None = None
+    continues: bool = False
+    every: float = 0.1
+    encoding: str | None = None
     met: int = 0
 
     @property
     def answers_itself(self) -> bool:
         """Whether the answer is the fault's own and not the service's."""
         return self.status is not None or self.redirect is not None
+
+    @property
+    def goes_wrong(self) -> bool:
+        """Whether anything does."""
+        spoilt = self.body is not None or self.truncate or self.encoding is not None
+        endless = self.drip is not None or self.continues
+        return self.answers_itself or self.reset is not None or self.delay > 0 or spoilt or endless
 
     def matches(self, method: str, path: str) -> bool:
         return self.method in (None, method) and fnmatchcase(path, self.path)
@@ -69,27 +81,31 @@ class Fault:
         if self.redirect is not None:
             headers["location"] = self.redirect
         if self.body is not None:
-            headers["content-type"], body = _rendered(self.body)
+            headers["content-type"], body = bodies.rendered(self.body, status)
             # A 204 has no body; what has one is a 200.
             status = 200 if status == 204 and body else status
+        if self.encoding is not None:
+            headers["content-encoding"], body = self.encoding, gzip.compress(body)
+            body = body[: len(body) // 2] if self.truncate else body
         headers.update({name.lower(): value for name, value in self.headers.items()})
         headers["content-length"] = str(len(body))
         return status, headers, body
 
 
-def _rendered(body: Any) -> tuple[str, bytes]:
-    match body:
-        case "broken":
-            return "application/json", b'{"self": "http://127.0.0.1/", "status": "RUNN'
-        case "html":
-            return "text/html; charset=utf-8", _HTML
-        case "empty":
-            return "application/json", b""
-        case "huge":
-            return "application/json", b'{"padding": "' + b"x" * HUGE_BODY_BYTES + b'"}'
-        case str():
-            return "text/plain; charset=utf-8", body.encode()
-    return "application/json", json.dumps(body).encode()
+class Held:
+    """Holds requests until they are dropped together; a request stays with what held it first."""
+
+    def __init__(self) -> None:
+        self._dropped = asyncio.Event()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait; False if the requests were dropped by now."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._dropped.wait(), seconds)
+        return not self._dropped.is_set()
+
+    def drop(self) -> None:
+        self._dropped.set()
 
 
 class Faults:
@@ -98,10 +114,11 @@ class Faults:
     def __init__(self) -> None:
         self._faults: dict[str, Fault] = {}
         self._ids = itertools.count(1)
-        self._dropped = asyncio.Event()
+        self.held = Held()
+        """What holds requests now."""
 
     def add(self, description: object) -> Fault:
-        """Read a fault's description and put it in force; raises :class:`BadFault`."""
+        """Read a fault's description and put it in force; raises :class:`BadDescription`."""
         fault = _read(description, str(next(self._ids)))
         self._faults[fault.id] = fault
         return fault
@@ -127,30 +144,13 @@ class Faults:
     def clear(self) -> None:
         self._faults.clear()
 
-    async def hold(self, seconds: float) -> bool:
-        """Wait; False if the held requests were dropped meanwhile."""
-        try:
-            await asyncio.wait_for(self._dropped.wait(), seconds)
-        except TimeoutError:
-            return True
-        return False
-
     def drop_held(self) -> None:
-        """Drop the requests that a delay holds, so that none takes effect after a reset."""
-        self._dropped.set()
-        self._dropped = asyncio.Event()
+        """Drop the requests that a delay or a drip holds, so that none takes effect after a reset."""
+        self.held.drop()
+        self.held = Held()
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-# For each key of a description: what a good value is, and how to say so.
-_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+_RULES: Rules = {
     "path": (
         lambda value: isinstance(value, str) and value.startswith(("/", "*")),
         "want a pattern like /rest/api/3/task/*",
@@ -160,52 +160,55 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "want an HTTP method or null",
     ),
     "times": (
-        lambda value: value is None or (_is_count(value) and value > 0),
+        lambda value: value is None or (is_count(value) and value > 0),
         "want a whole number from 1, or null",
     ),
-    "skip": (_is_count, "want a whole number from 0"),
-    "when": (lambda value: value in ("before", "after"), "want 'before' or 'after'"),
-    "status": (lambda value: _is_count(value) and 200 <= value <= 599, "want a status from 200 to 599"),
+    "skip": (is_count, "want a whole number from 0"),
+    "when": one_of("before", "after"),
+    "status": (lambda value: is_count(value) and 200 <= value <= 599, "want a status from 200 to 599"),
     "headers": (
         lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
         "want an object of strings",
     ),
-    "body": (lambda value: value is not None, "want JSON, a text, or one of " + ", ".join(_NAMED_BODIES)),
-    "reset": (lambda value: value in ("before", "after"), "want 'before' or 'after'"),
-    "delay": (
-        lambda value: _is_number(value) and 0 < value <= 86400,
-        "want seconds, more than 0 and up to a day",
-    ),
+    "body": (lambda value: value is not None, "want JSON, a text, or one of " + ", ".join(bodies.NAMED)),
+    "reset": one_of("before", "after"),
+    "delay": seconds_up_to(86400),
     "truncate": (lambda value: value is True, "want true"),
     "redirect": (lambda value: isinstance(value, str) and bool(value), "want a URL"),
+    "drip": one_of("headers", "body"),
+    "continues": (lambda value: value is True, "want true"),
+    "every": seconds_up_to(60),
+    "encoding": one_of("gzip"),
 }
 
 
+_WRONGS = ("reset", "delay", "body", "truncate", "redirect", "drip", "continues", "encoding")
+
+
 def _read(description: object, id: str) -> Fault:
-    if not isinstance(description, dict):
-        raise BadFault("body", "want a JSON object")
-    for key, value in description.items():
-        if key not in _RULES:
-            raise BadFault(key, "unknown; known are " + ", ".join(_RULES))
-        is_good, wanted = _RULES[key]
-        if not is_good(value):
-            raise BadFault(key, f"{wanted}, not {json.dumps(value)}")
-    if "path" not in description:
-        raise BadFault("path", "is missing")
-    fault = Fault(id, **{**description, "method": (description.get("method") or "").upper() or None})
+    wanted = checked(description, _RULES)
+    if "path" not in wanted:
+        raise BadDescription("path", "is missing")
+    fault = Fault(id, **{**wanted, "method": (wanted.get("method") or "").upper() or None})
     _check_together(fault)
     return fault
 
 
 def _check_together(fault: Fault) -> None:
     """Refuse what can't be had at once."""
-    if fault.reset and (fault.answers_itself or fault.body is not None or fault.truncate or fault.headers):
-        raise BadFault(
-            "reset", "there is no answer after a reset, so no status, headers, body, truncate or redirect"
-        )
-    if not (fault.answers_itself or fault.reset or fault.delay or fault.truncate or fault.body is not None):
-        raise BadFault(
-            "status", "nothing goes wrong: want a status, reset, delay, body, truncate or redirect"
-        )
-    if fault.body is not None and fault.status is None and fault.body not in _NAMED_BODIES:
-        raise BadFault("body", "without a status, want one of " + ", ".join(_NAMED_BODIES))
+    ends = {
+        "reset": fault.reset,
+        "drip": fault.drip,
+        "continues": fault.continues,
+        "truncate": fault.truncate,
+    }
+    chosen = [name for name, value in ends.items() if value]
+    if len(chosen) > 1:
+        raise BadDescription(chosen[1], f"can't be had with {chosen[0]}")
+    is_answered = fault.answers_itself or fault.body is not None or fault.headers or fault.encoding
+    if fault.reset and is_answered:
+        raise BadDescription("reset", "there is no answer after a reset, so nothing to say of one")
+    if not fault.goes_wrong:
+        raise BadDescription("status", "nothing goes wrong: want a status, " + ", ".join(_WRONGS))
+    if fault.body is not None and fault.status is None and fault.body not in bodies.NAMED:
+        raise BadDescription("body", "without a status, want one of " + ", ".join(bodies.NAMED))

@@ -59,19 +59,29 @@ def wipe(world: World) -> None:
 
 
 def routes(world: World) -> list[BaseRoute]:
+    read, write = "read:jira-work", "write:jira-work"
+    write_issue, read_issue = "write:issue:jira", "read:issue:jira"
     return [
-        route(world, "PUT", f"{_API}/issue/archive", archive),
-        route(world, "POST", f"{_API}/issue/archive", archive_by_jql),
-        route(world, "PUT", f"{_API}/issue/unarchive", unarchive),
-        route(world, "PUT", f"{_API}/issues/archive/export", jira_export.export),
-        route(world, "GET", jira_export.FILE_PATH, jira_export.download),
-        route(world, "GET", f"{_API}/task/{{task_id}}", jira_tasks.look),
-        route(world, "POST", f"{_API}/task/{{task_id}}/cancel", jira_tasks.cancel),
-        route(world, "POST", f"{_API}/search/approximate-count", approximate_count),
-        route(world, "POST", f"{_API}/search/jql", search),
-        route(world, "GET", f"{_API}/myself", myself),
-        route(world, "GET", f"{_API}/mypermissions", my_permissions),
+        route(world, "PUT", f"{_API}/issue/archive", archive, write, write_issue),
+        route(world, "POST", f"{_API}/issue/archive", archive_by_jql, write, write_issue),
+        route(world, "PUT", f"{_API}/issue/unarchive", unarchive, write, write_issue),
+        route(world, "PUT", f"{_API}/issues/archive/export", jira_export.export, read, read_issue),
+        route(world, "GET", jira_export.FILE_PATH, jira_export.download, read, read_issue),
+        route(world, "GET", f"{_API}/task/{{task_id}}", jira_tasks.look, read),
+        route(
+            world,
+            "POST",
+            f"{_API}/task/{{task_id}}/cancel",
+            jira_tasks.cancel,
+            write,
+            "delete:async-task:jira",
+        ),
+        route(world, "POST", f"{_API}/search/approximate-count", approximate_count, read),
+        route(world, "POST", f"{_API}/search/jql", search, read),
+        route(world, "GET", f"{_API}/myself", myself, "read:jira-user"),
+        route(world, "GET", f"{_API}/mypermissions", my_permissions, read),
         jira_auth.token_route(world),
+        jira_auth.login_route(),
     ]
 
 

@@ -7,10 +7,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_archival.sandbox.jira_auth import Caller, WrongCredentials, WrongSite, identify
+from airflow_provider_archival.sandbox.jira_auth import (
+    Caller,
+    WrongCredentials,
+    WrongScope,
+    WrongSite,
+    identify,
+)
 from airflow_provider_archival.sandbox.jira_catalog import User
 from airflow_provider_archival.sandbox.world import World
 
@@ -39,25 +45,46 @@ Refuse = Callable[[int, str], Refusal]
 Handler = Callable[[World, Request, Caller], Awaitable[Response]]
 
 
-def route(world: World, method: str, path: str, handler: Handler) -> Route:
-    """Return a route whose handler is told who calls, and may raise a :class:`Refusal`."""
+def route(world: World, method: str, path: str, handler: Handler, *scopes: str) -> Route:
+    """
+    Return a route whose handler is told who calls, and may raise a :class:`Refusal`.
+
+    :param scopes: each of them is enough at the gateway.
+    """
+    enough = frozenset(scopes)
 
     async def endpoint(request: Request) -> Response:
         caller = None
         try:
-            caller = identify(world, request)
+            caller = identify(world, request, enough)
             response = await handler(world, request, caller)
         except WrongSite:
             response = JSONResponse({"code": 404, "message": "No site with this cloud id."}, 404)
+        except WrongScope:
+            response = JSONResponse({"code": 401, "message": "Unauthorized; scope does not match"}, 401)
         except WrongCredentials:
-            response = JSONResponse({"code": 401, "message": "Unauthorized"}, 401)
+            response = _unauthenticated(world, request, {"code": 401, "message": "Unauthorized"})
         except Refusal as error:
-            response = JSONResponse(error.body, error.status)
+            response = (
+                _unauthenticated(world, request, error.body)
+                if error.status == 401
+                else JSONResponse(error.body, error.status)
+            )
         if caller and caller.login_failed:
             response.headers["X-Seraph-LoginReason"] = "AUTHENTICATED_FAILED"
         return response
 
     return Route(path, endpoint, methods=[method])
+
+
+def _unauthenticated(world: World, request: Request, usual: Any) -> Response:
+    """Answer who is not known; sites do so in several ways, the gateway in one."""
+    how = "errors" if "cloud_id" in request.scope else world.settings.unauthenticated
+    if how == "message":
+        return JSONResponse({"message": NOT_AUTHENTICATED, "status-code": 401}, 401)
+    if how == "text":
+        return PlainTextResponse(NOT_AUTHENTICATED, 401)
+    return Response(status_code=401) if how == "empty" else JSONResponse(usual, 401)
 
 
 def user_of(caller: Caller, message: str = NOT_AUTHENTICATED, refuse: Refuse = refusal) -> User:

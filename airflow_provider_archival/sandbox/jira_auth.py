@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_archival.sandbox import credentials
+from airflow_provider_archival.sandbox.bodies import login_page
 from airflow_provider_archival.sandbox.jira_catalog import ADMIN, MEMBER, SERVICE_ACCOUNT, User
 from airflow_provider_archival.sandbox.world import World
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS jira_tokens (token TEXT PRIMARY KEY, expires REAL NOT NULL)"
-_SCOPE = "read:jira-work write:jira-work"
 _BASIC = {
     (credentials.JIRA_ADMIN_EMAIL, credentials.JIRA_ADMIN_API_TOKEN): ADMIN,
     (credentials.JIRA_MEMBER_EMAIL, credentials.JIRA_MEMBER_API_TOKEN): MEMBER,
@@ -47,6 +47,10 @@ class WrongCredentials(Exception):
     """A request that is refused at the door, whatever it asks for."""
 
 
+class WrongScope(Exception):
+    """A request through the gateway for what its token may not do."""
+
+
 def seed(world: World) -> None:
     world.database.execute(_SCHEMA)
 
@@ -56,8 +60,12 @@ def expire_tokens(world: World) -> None:
     world.database.execute("DELETE FROM jira_tokens")
 
 
-def identify(world: World, request: Request) -> Caller:
-    """Return who calls, as strictly as the sandbox is told to look."""
+def identify(world: World, request: Request, scopes: frozenset[str]) -> Caller:
+    """
+    Return who calls, as strictly as the sandbox is told to look.
+
+    :param scopes: the scopes each of which is enough for the request, at the gateway; a site asks for none.
+    """
     cloud_id = request.scope.get("cloud_id")
     if cloud_id is not None and cloud_id != credentials.JIRA_CLOUD_ID:
         raise WrongSite
@@ -71,6 +79,8 @@ def identify(world: World, request: Request) -> Caller:
         user = _basic(secret.strip()) if scheme.lower() == "basic" else None
     if user is None and (is_gateway or scheme.lower() == "bearer"):
         raise WrongCredentials
+    if is_gateway and scopes.isdisjoint(world.scopes.split()):
+        raise WrongScope
     # A site takes a wrong API token for no login at all, and says so in a header only.
     return Caller(user, login_failed=user is None and scheme != "")
 
@@ -94,10 +104,20 @@ def token_route(world: World) -> Route:
     return Route("/oauth/token", endpoint, methods=["POST"])
 
 
+def login_route() -> Route:
+    """Return the route of the page that asks a person to sign in, for redirects to lead to."""
+
+    async def endpoint(request: Request) -> Response:
+        media_type, page = login_page()
+        return Response(page, media_type=media_type)
+
+    return Route("/login", endpoint, methods=["GET"])
+
+
 def _issue_token(world: World) -> dict[str, Any]:
     token, seconds = f"sandbox-{secrets.token_hex(12)}", credentials.JIRA_ACCESS_TOKEN_SECONDS
     world.database.execute("INSERT INTO jira_tokens VALUES (?, ?)", (token, world.clock.now() + seconds))
-    return {"access_token": token, "expires_in": seconds, "token_type": "Bearer", "scope": _SCOPE}
+    return {"access_token": token, "expires_in": seconds, "token_type": "Bearer", "scope": world.scopes}
 
 
 def _parameters(content_type: str, body: bytes) -> dict[str, Any]:

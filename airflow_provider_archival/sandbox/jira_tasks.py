@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from airflow_provider_archival.sandbox import jobs
+from airflow_provider_archival.sandbox.any_json import AnyJson
 from airflow_provider_archival.sandbox.credentials import JIRA_CLOUD_ID
 from airflow_provider_archival.sandbox.jira_answers import (
     NOT_AUTHENTICATED,
@@ -87,7 +88,7 @@ async def look(world: World, request: Request, caller: Caller) -> Response:
     user = user_of(caller)
     job = _find(world, request, user, refusal)
     world.polls[job.id] += 1
-    return JSONResponse(_as_json(job, site_of(world, request), world.clock.now()))
+    return AnyJson(_as_json(job, site_of(world, request), world.clock.now()))
 
 
 async def cancel(world: World, request: Request, caller: Caller) -> Response:
@@ -133,7 +134,7 @@ def _as_json(job: Job, site: str, now: float) -> dict[str, Any]:
         "finished": None if job.ended is None else milliseconds(job.ended),
         "lastUpdate": milliseconds(job.changed),
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in known.items() if value is not None} | job.shown
 
 
 def milliseconds(seconds: float) -> int:

@@ -17,7 +17,11 @@ DONE, FAILED, CANCELLED, DEAD = "DONE", "FAILED", "CANCELLED", "DEAD"
 
 @dataclass(frozen=True)
 class Job:
-    """One job as it stands at a moment; times are epoch seconds."""
+    """
+    One job as it stands at a moment; times are epoch seconds.
+
+    :param shown: what its service answers in place of the job's own fields, by the service's names.
+    """
 
     id: str
     service: str
@@ -31,7 +35,8 @@ class Job:
     submitted_by: str
     payload: dict[str, Any]
     result: Any
-    message: str | None
+    message: Any
+    shown: dict[str, Any]
 
     @property
     def is_over(self) -> bool:
@@ -44,7 +49,7 @@ class Outcome:
 
     status: str = DONE
     result: Any = None
-    message: str | None = None
+    message: Any = None
 
 
 Work = Callable[[Job], Outcome]
@@ -54,11 +59,17 @@ CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, service TEXT NOT NULL, kind TEXT NOT NULL, submitted_by TEXT NOT NULL,
     payload TEXT NOT NULL, submitted REAL NOT NULL, seconds REAL NOT NULL,
     held REAL NOT NULL DEFAULT 0, frozen REAL, cancelling REAL, ended REAL,
-    status TEXT, progress INTEGER, result TEXT, message TEXT, forgotten INTEGER NOT NULL DEFAULT 0
+    status TEXT, progress INTEGER, result TEXT, message TEXT, forgotten INTEGER NOT NULL DEFAULT 0, shown TEXT
 );
 CREATE INDEX IF NOT EXISTS jobs_due ON jobs (submitted + held + seconds)
     WHERE ended IS NULL AND frozen IS NULL;
 CREATE INDEX IF NOT EXISTS jobs_cancelling ON jobs (cancelling) WHERE ended IS NULL AND frozen IS NULL;
+"""
+
+
+_AN_OLDER_FILE = """
+ALTER TABLE jobs ADD COLUMN shown TEXT;
+UPDATE jobs SET message = json_quote(message) WHERE message IS NOT NULL;
 """
 
 
@@ -77,6 +88,8 @@ class Jobs:
         # A job's work is done once, whichever threads look at it.
         self._working = threading.RLock()
         database.script(_SCHEMA)
+        if not database.value("SELECT count(*) FROM pragma_table_info('jobs') WHERE name = 'shown'"):
+            database.script(_AN_OLDER_FILE)
 
     def register(self, service: str, kind: str, work: Work) -> None:
         """Say what a kind of job does when its time has come."""
@@ -145,8 +158,14 @@ class Jobs:
             (self._clock.now(), id),
         )
 
+    def show(self, id: str, fields: dict[str, Any]) -> None:
+        """Let a job look as told, and stand still, until it is thawed or ended."""
+        self._database.execute("UPDATE jobs SET shown = ? WHERE id = ?", (json.dumps(fields), id))
+        self.freeze(id)
+
     def thaw(self, id: str) -> None:
-        """Let a frozen job's time go on from where it stopped."""
+        """Let a frozen job's time go on from where it stopped, and show it as it is."""
+        self._database.execute("UPDATE jobs SET shown = NULL WHERE id = ?", (id,))
         self._database.execute(
             "UPDATE jobs SET held = held + ? - frozen, frozen = NULL WHERE id = ? AND frozen IS NOT NULL",
             (self._clock.now(), id),
@@ -169,14 +188,14 @@ class Jobs:
         job = self.get(id)
         progress = 100 if outcome.status == DONE else (job.progress if job else 0)
         self._database.execute(
-            "UPDATE jobs SET ended = ?, frozen = NULL, status = ?, progress = ?, result = ?, message = ?"
-            " WHERE id = ? AND ended IS NULL",
+            "UPDATE jobs SET ended = ?, frozen = NULL, shown = NULL, status = ?, progress = ?, result = ?,"
+            " message = ? WHERE id = ? AND ended IS NULL",
             (
                 self._clock.now() if at is None else at,
                 outcome.status,
                 progress,
                 json.dumps(outcome.result),
-                outcome.message,
+                None if outcome.message is None else json.dumps(outcome.message),
                 id,
             ),
         )
@@ -217,5 +236,6 @@ class Jobs:
             submitted_by=row["submitted_by"],
             payload=json.loads(row["payload"]),
             result=json.loads(row["result"]) if row["result"] else None,
-            message=row["message"],
+            message=json.loads(row["message"]) if row["message"] else None,
+            shown=json.loads(row["shown"]) if row["shown"] else {},
         )

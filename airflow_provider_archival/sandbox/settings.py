@@ -18,6 +18,7 @@ class Settings:
     :param state_file: the SQLite file that keeps the state; None keeps it in memory.
     :param auth: ``strict`` answers as the services do; ``any`` takes any credentials, but still wants some;
         ``off`` wants none.
+    :param scopes: what tokens may do through the gateway, separated by blanks.
     :param issues_per_task: how many issues one archive by JQL may match.
     :param issues_per_export: how many archived issues one export may hold.
 
@@ -30,12 +31,14 @@ class Settings:
     job_seconds: float = 3.0
     state_file: str | None = None
     auth: Literal["strict", "any", "off"] = "strict"
+    scopes: str = "read:jira-work write:jira-work read:jira-user"
     issues_per_task: int = 100_000
     issues_per_export: int = 1_000_000
     over_limit: Literal["refuse", "first"] = "refuse"
     no_match: Literal["task", "refuse"] = "task"
     archived_again: Literal["ignore", "count", "report"] = "ignore"
     busy_with: Literal["id", "nothing"] = "id"
+    unauthenticated: Literal["errors", "message", "text", "empty"] = "errors"
     range_ends: Literal["both", "first", "none"] = "first"
     file_url: Literal["answer", "result", "text", "none"] = "answer"
     project_again: Literal["nothing", "conflict", "operation"] = "nothing"
@@ -47,6 +50,8 @@ UNKNOWN = {
     "archived_again": "whether archiving an archived issue by key is ignored, counted as an update, or"
     " reported as an error",
     "busy_with": "whether the 412 of an archive or export names the task that is running",
+    "unauthenticated": "what a site's 401 says: Jira's usual errors, a message with its status, a plain"
+    " text, or nothing",
     "range_ends": "which ends of an export's range of dates belong to it",
     "file_url": "where an export's file is told: in the answer and the task's result, in the result only,"
     " there as a plain text, or nowhere",

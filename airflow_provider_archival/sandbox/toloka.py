@@ -11,13 +11,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from airflow_provider_archival.sandbox import credentials, toloka_store, toloka_views
+from airflow_provider_archival.sandbox.any_json import AnyJson
 from airflow_provider_archival.sandbox.jobs import FAILED, QUEUED, Job, Outcome
 from airflow_provider_archival.sandbox.toloka_errors import Refusal, error
 from airflow_provider_archival.sandbox.toloka_listing import Listing
 from airflow_provider_archival.sandbox.toloka_store import add_project
 from airflow_provider_archival.sandbox.world import World
 
-__all__ = ["add_project", "routes", "seed", "wipe"]
+__all__ = ["LISTS", "add_project", "routes", "seed", "wipe"]
 
 SERVICE = "toloka"
 _TABLES = {"project": "toloka_projects", "pool": "toloka_pools", "training": "toloka_trainings"}
@@ -45,6 +46,7 @@ _LISTINGS = {
     "pool": _POOLS,
     "training": _POOLS,
 }
+LISTS = (*(f"{what}s" for what in _TABLES), "operations")
 _OPERATIONS = Listing(
     usual=50,
     most=500,
@@ -109,14 +111,14 @@ class Toloka:
     async def listed(self, what: str, request: Request) -> Response:
         ours = " WHERE is_ours" if what == "project" else ""
         rows = self._world.database.rows(f"SELECT * FROM {_TABLES[what]}{ours}")  # noqa: S608 - our own names
-        return _page(_LISTINGS[what], [dict(row) for row in rows], request, _VIEWS[what])
+        return self._page(f"{what}s", _LISTINGS[what], [dict(row) for row in rows], request, _VIEWS[what])
 
     async def shown(self, what: str, request: Request) -> Response:
         return JSONResponse(_VIEWS[what](self._find(what, request.path_params["id"])))
 
     async def operations(self, request: Request) -> Response:
         rows = [_row_of(job) for job in self._world.jobs.all(SERVICE)]
-        return _page(_OPERATIONS, rows, request, toloka_views.operation)
+        return self._page("operations", _OPERATIONS, rows, request, toloka_views.operation)
 
     async def operation(self, request: Request) -> Response:
         id = request.path_params["id"]
@@ -124,7 +126,7 @@ class Toloka:
         if job is None or job.service != SERVICE:
             raise _unknown("Operation", id)
         self._world.polls[id] += 1
-        return JSONResponse(toloka_views.operation(_row_of(job)))
+        return AnyJson(toloka_views.operation(_row_of(job)))
 
     async def start(self, action: str, request: Request) -> Response:
         """Start an operation, or say that there is nothing to do."""
@@ -167,6 +169,22 @@ class Toloka:
             [*changes.values(), row["id"]],
         )
         return Outcome(result={})
+
+    def _page(
+        self,
+        name: str,
+        listing: Listing,
+        rows: Sequence[Mapping[str, Any]],
+        request: Request,
+        view: Callable[[Mapping[str, Any]], dict[str, Any]],
+    ) -> Response:
+        how = self._world.endless.get(name)
+        if how is None:
+            items, has_more = listing.page(rows, request.query_params)
+        else:
+            numbers = self._world.made_up if how == "new" else None
+            items, has_more = listing.endless_page(rows, request.query_params, numbers), True
+        return AnyJson({"items": [view(row) for row in items], "has_more": has_more})
 
     def _find(self, what: str, id: str) -> dict[str, Any]:
         number = int(id) if id.isdecimal() and len(id) < 18 else -1
@@ -225,22 +243,13 @@ def _row_of(job: Job) -> dict[str, Any]:
         "finished": job.ended,
         "progress": None if job.status == QUEUED else job.progress,
         "parameters": job.payload,
+        "shown": job.shown,
         "details": job.result
         if job.result is not None
         else {"message": job.message}
         if job.message
         else None,
     }
-
-
-def _page(
-    listing: Listing,
-    rows: Sequence[Mapping[str, Any]],
-    request: Request,
-    view: Callable[[Mapping[str, Any]], dict[str, Any]],
-) -> Response:
-    items, has_more = listing.page(rows, request.query_params)
-    return JSONResponse({"items": [view(row) for row in items], "has_more": has_more})
 
 
 def _unknown(what: str, id: str) -> Refusal:

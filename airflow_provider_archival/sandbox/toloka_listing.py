@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -52,6 +52,30 @@ class Listing:
             unknown = [row for row in found if row[field] is None]
             found = sorted(known, key=lambda row: row[field], reverse=is_descending) + unknown
         return found[:limit], len(found) > limit
+
+    def endless_page(
+        self, rows: Sequence[Row], query: Mapping[str, str], numbers: Iterator[int] | None
+    ) -> list[Row]:
+        """
+        Return a page of a list that has no end.
+
+        :param numbers: go into the ids of items that are made up in the likeness of the last one; without
+            them each page is the first one again.
+        """
+        anywhere = {name: text for name, text in query.items() if not name.startswith("id_")}
+        first, _ = self.page(rows, anywhere)
+        if numbers is None:
+            return first
+        page, has_more = self.page(rows, query)
+        if has_more or not first:
+            return page
+        missing = self._limit(query.get("limit")) - len(page)
+        return page + [{**first[-1], "id": self._made_up(next(numbers))} for _ in range(missing)]
+
+    def _made_up(self, number: int) -> int | str:
+        """Return an id behind all that there are."""
+        number += 10**12
+        return number if self.id_type is int else f"zzzzzzzz-{number}"
 
     def _limit(self, text: str | None) -> int:
         if text is None:

@@ -116,4 +116,4 @@ def operation(row: Row) -> dict[str, Any]:
     for name in ("progress", "details"):
         if row[name] is not None:
             shown[name] = row[name]
-    return shown
+    return {**shown, **row["shown"]}

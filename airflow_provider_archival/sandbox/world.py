@@ -6,8 +6,10 @@ import shutil
 import tempfile
 import weakref
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 from airflow_provider_archival.sandbox.clock import Clock
@@ -22,6 +24,9 @@ class World:
     One sandbox: its settings, clock, database and jobs, its address, and what it counted.
 
     :param base_url: ``http://127.0.0.1:<port>``, set once the port is known.
+    :param scopes: what tokens may do through Jira's gateway.
+    :param endless: Toloka's lists that have no end, by name: ``same``, the first page comes again and again,
+        or ``new``, items are made up, numbered by ``made_up``.
     :param counters: numbers by name: ``issues_archived``, ``issues_unarchived``, and for every kind of job
         ``jobs_submitted.<kind>``; the polls per job are in ``polls``.
     """
@@ -31,6 +36,9 @@ class World:
     database: Database
     jobs: Jobs
     base_url: str = "http://127.0.0.1"
+    scopes: str = ""
+    endless: dict[str, str] = field(default_factory=dict)
+    made_up: Iterator[int] = field(default_factory=count)
     counters: Counter[str] = field(default_factory=Counter)
     polls: Counter[str] = field(default_factory=Counter)
 
@@ -40,7 +48,7 @@ class World:
         database = Database(settings.state_file)
         database.script("CREATE TABLE IF NOT EXISTS clock (offset REAL NOT NULL)")
         clock.offset = database.value("SELECT offset FROM clock") or 0.0
-        return cls(settings, clock, database, Jobs(database, clock))
+        return cls(settings, clock, database, Jobs(database, clock), scopes=settings.scopes)
 
     def set_clock(self, offset: float) -> None:
         """Move the clock to this distance from real time; a state file keeps it."""

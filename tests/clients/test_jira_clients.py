@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from atlassian.jira import JiraCloud
-from jira import JIRA
+from jira import JIRA, JIRAError
 from requests import HTTPError
 
 from airflow_provider_archival.sandbox import credentials
@@ -104,3 +105,16 @@ def test_refuses_who_is_no_admin(member: JiraCloud) -> None:
     with pytest.raises(HTTPError) as refused:
         member.archive_issues(data={"issueIdsOrKeys": [OLD_ISSUE]})
     assert refused.value.response.status_code == 403
+
+
+def test_waits_for_as_long_as_a_limit_says(archival_sandbox: Sandbox) -> None:
+    login = (credentials.JIRA_ADMIN_EMAIL, credentials.JIRA_ADMIN_API_TOKEN)
+    options = {"server": archival_sandbox.base_url, "rest_api_version": "3"}
+    other = JIRA(options=options, basic_auth=login, get_server_info=False, max_retries=2, timeout=10)
+    archival_sandbox.limit(burst=0, retry_after=1)
+    with pytest.raises(JIRAError) as refused:
+        other.myself()
+    assert refused.value.status_code == 429
+    assert refused.value.text == "Rate limit exceeded."
+    times = [entry["time"] for entry in archival_sandbox.requests()]
+    assert [later - earlier >= 1 for earlier, later in pairwise(times)] == [True, True]

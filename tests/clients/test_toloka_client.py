@@ -126,3 +126,11 @@ def test_refusals_have_their_own_exceptions(archival_sandbox: Sandbox, toloka: T
     with pytest.raises(exceptions.IncorrectActionsApiError) as refused:
         toloka.archive_pool_async(locked.id)
     assert refused.value.code == "INAPPROPRIATE_STATUS"
+
+
+@pytest.mark.parametrize("interval", ["MIN", "HOUR", "DAY"])
+def test_a_limit_tells_its_interval(archival_sandbox: Sandbox, toloka: TolokaClient, interval: str) -> None:
+    archival_sandbox.limit(toloka=0, interval=interval)
+    with pytest.raises(exceptions.TooManyRequestsApiError) as refused:
+        toloka.get_requester()
+    assert refused.value.payload == {"interval": interval}

@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -71,13 +71,16 @@ def test_prints_its_address_and_connections_for_a_shell() -> None:
     assert {connection["host"] for connection in names.values()} == {found[0]}
 
 
+@pytest.mark.parametrize("what", [{"delay": 60}, {"drip": "headers"}, {"drip": "body"}, {"continues": True}])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ends_cleanly_on_a_signal_though_requests_are_open(number: signal.Signals) -> None:
+def test_ends_cleanly_on_a_signal_though_requests_are_open(
+    number: signal.Signals, what: dict[str, Any]
+) -> None:
     with running() as process, socket.socket() as held:
         assert process.stdout is not None
         found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
         assert found
-        requests.post(f"http://{found[0]}/_sandbox/faults", json={"path": "*", "delay": 60}, timeout=10)
+        requests.post(f"http://{found[0]}/_sandbox/faults", json={"path": "*", **what}, timeout=10)
         held.connect(("127.0.0.1", int(found[1])))
         held.sendall(b"GET /api/v1/requester HTTP/1.1\r\nHost: sandbox\r\n\r\n")
         while not requests.get(f"http://{found[0]}/_sandbox/requests", timeout=10).json()["requests"]:

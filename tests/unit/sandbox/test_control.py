@@ -181,10 +181,80 @@ def test_a_forgotten_job_is_unknown(archival_sandbox: Sandbox) -> None:
     assert archival_sandbox.jobs() == []
 
 
+WORDS = [
+    "cut inside an emoji \ud83d",
+    10**30,
+    float("inf"),
+    ["a", {"list": [None]}],
+    "",
+    0,
+    False,
+]
+
+
+@pytest.mark.parametrize("words", WORDS, ids=ascii)
+def test_a_job_ends_with_any_words(archival_sandbox: Sandbox, words: Any) -> None:
+    id = archive_project(archival_sandbox)["id"]
+    job = archival_sandbox.job(id, "finish", message=words, result={"said": words})
+    assert (job["message"], job["result"]) == (words, {"said": words})
+    answer = operation(archival_sandbox, id)
+    assert answer.content.isascii()
+    assert answer.json()["details"] == {"said": words}
+    assert archival_sandbox.jobs()[0]["message"] == words
+
+
+def test_a_job_ends_with_a_great_many_words(archival_sandbox: Sandbox) -> None:
+    id = archive_project(archival_sandbox)["id"]
+    archival_sandbox.job(id, "fail", message="x" * 8_000_000)
+    assert len(operation(archival_sandbox, id).json()["details"]["message"]) == 8_000_000
+
+
+def test_a_job_looks_as_told_and_stands_still_until_it_is_thawed(archival_sandbox: Sandbox) -> None:
+    id = archive_project(archival_sandbox)["id"]
+    for progress in (50, 99, 10):
+        archival_sandbox.job(id, "show", status="PENDING", progress=progress, parameters=["no", "object"])
+        archival_sandbox.advance(3600)
+        shown = operation(archival_sandbox, id).json()
+        assert (shown["status"], shown["progress"], shown["parameters"]) == (
+            *("PENDING", progress, ["no", "object"]),
+        )
+    listed = requests.get(f"{archival_sandbox.base_url}/api/v1/operations", headers=TOKEN, timeout=10)
+    assert listed.json()["items"] == [shown]
+    archival_sandbox.job(id, "thaw")
+    assert operation(archival_sandbox, id).json()["parameters"] == {"project_id": PROJECT_READY}
+    archival_sandbox.advance(60)
+    assert operation(archival_sandbox, id).json()["status"] == "SUCCESS"
+
+
+def test_the_end_of_a_job_is_seen_whatever_it_looked_like(archival_sandbox: Sandbox) -> None:
+    id = archive_project(archival_sandbox)["id"]
+    archival_sandbox.job(id, "show", status="RUNNING", progress=100)
+    archival_sandbox.job(id, "finish")
+    assert operation(archival_sandbox, id).json()["status"] == "SUCCESS"
+
+
+def test_a_job_that_is_over_may_look_otherwise(archival_sandbox: Sandbox) -> None:
+    id = archive_project(archival_sandbox)["id"]
+    archival_sandbox.job(id, "finish")
+    archival_sandbox.job(id, "show", parameters=None)
+    assert operation(archival_sandbox, id).json()["parameters"] is None
+    assert archival_sandbox.job(id, "thaw")["status"] == "DONE"
+    assert operation(archival_sandbox, id).json()["parameters"] == {"project_id": PROJECT_READY}
+
+
+def test_logs_a_body_that_no_encoding_has(archival_sandbox: Sandbox) -> None:
+    body = r'{"half": "\ud83d", "number": NaN}'
+    requests.post(f"{archival_sandbox.base_url}/api/v1/nothing", data=body, timeout=10)
+    (entry,) = archival_sandbox.requests()
+    assert entry["body"]["half"] == "\ud83d"
+
+
 def test_refuses_what_can_not_be_done_to_a_job(archival_sandbox: Sandbox) -> None:
     id = archive_project(archival_sandbox)["id"]
     with pytest.raises(SandboxError, match=r"400.*action: want one of freeze"):
         archival_sandbox.job(id, "explode")
+    with pytest.raises(SandboxError, match=r"400.*status: nothing to show"):
+        archival_sandbox.job(id, "show")
     with pytest.raises(SandboxError, match=r"404.*there is no job nothing"):
         archival_sandbox.job("nothing", "finish")
     archival_sandbox.job(id, "finish")
@@ -250,6 +320,9 @@ def test_issues_can_be_looked_up_and_counted(archival_sandbox: Sandbox) -> None:
         ("POST", "/clock", "not json", 400, "body"),
         ("POST", "/clock", "[]", 400, "body"),
         ("POST", "/clock", "{}", 400, "advance"),
+        ("POST", "/scopes", '{"scopes": ["read:jira-work"]}', 400, "scopes"),
+        ("POST", "/toloka/lists", '{"endless": "yes"}', 400, "endless"),
+        ("POST", "/toloka/lists", '{"endless": "new", "of": "tasks"}', 400, "of"),
         ("POST", "/toloka/projects", '{"pools": -1}', 400, "project"),
         ("POST", "/toloka/projects", '{"status": "LOST"}', 400, "project"),
         ("POST", "/toloka/projects", '{"nonsense": 1}', 400, "project"),

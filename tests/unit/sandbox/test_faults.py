@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from airflow_provider_archival.sandbox import credentials
-from airflow_provider_archival.sandbox.faults import HUGE_BODY_BYTES, BadFault, Faults
+from airflow_provider_archival.sandbox.bodies import HUGE_BYTES
+from airflow_provider_archival.sandbox.descriptions import BadDescription
+from airflow_provider_archival.sandbox.faults import Faults
 from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY
 
 if TYPE_CHECKING:
@@ -102,7 +106,16 @@ def test_sends_bodies_that_can_not_be_read(archival_sandbox: Sandbox) -> None:
     archival_sandbox.fault("/api/v1/requester", body="empty")
     assert get(archival_sandbox).content == b""
     archival_sandbox.fault("/api/v1/requester", body="huge")
-    assert len(get(archival_sandbox).content) > HUGE_BODY_BYTES
+    assert len(get(archival_sandbox).content) > HUGE_BYTES
+
+
+def test_sends_half_an_emoji(archival_sandbox: Sandbox) -> None:
+    archival_sandbox.fault("/api/v1/requester", status=400, body={"message": "cut \ud83d"})
+    assert get(archival_sandbox).content == b'{"message": "cut \\ud83d"}'
+    archival_sandbox.fault("/api/v1/requester", status=400, body="cut \ud83d")
+    assert get(archival_sandbox).content == b"cut \xed\xa0\xbd"
+    shown = requests.get(f"{archival_sandbox.base_url}/_sandbox/faults", timeout=10).json()["faults"]
+    assert [fault["body"] for fault in shown] == [{"message": "cut \ud83d"}, "cut \ud83d"]
 
 
 def test_an_error_page_has_its_status(archival_sandbox: Sandbox) -> None:
@@ -115,6 +128,147 @@ def test_truncates_an_answer(archival_sandbox: Sandbox) -> None:
     archival_sandbox.fault("/api/v1/requester", truncate=True)
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         get(archival_sandbox)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        ("edge", "text/html", "<title>404 Not Found</title>"),
+        ("login", "text/html", "<title>Log in to continue</title>"),
+        ("gateway", "application/json", '{"code": 404, "message": "Not Found"}'),
+        ("xml", "application/xml", "<Error><Code>AccessDenied</Code>"),
+    ],
+)
+def test_others_answer_in_the_services_place(
+    archival_sandbox: Sandbox, body: str, kind: str, said: str
+) -> None:
+    archival_sandbox.fault(ARCHIVE, status=404, body=body)
+    answer = archive(archival_sandbox)
+    assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (404, kind)
+    assert said in answer.text
+    assert archival_sandbox.jobs() == []
+
+
+def test_the_page_of_an_edge_is_some_kilobytes_long_and_names_its_status(archival_sandbox: Sandbox) -> None:
+    for status in (400, 403, 404, 599):
+        archival_sandbox.fault("/api/v1/requester", status=status, body="edge")
+        answer = get(archival_sandbox)
+        assert f"<title>{status} " in answer.text
+        assert 2000 < len(answer.content) < 10_000
+
+
+def test_a_redirect_can_lead_to_a_login_page(archival_sandbox: Sandbox) -> None:
+    archival_sandbox.fault("/api/v1/requester", redirect="/login")
+    answer = get(archival_sandbox)
+    assert (answer.status_code, [one.status_code for one in answer.history]) == (200, [302])
+    assert "<title>Log in to continue</title>" in answer.text
+
+
+def test_packs_an_answer(archival_sandbox: Sandbox) -> None:
+    archival_sandbox.fault("/api/v1/requester", encoding="gzip")
+    answer = get(archival_sandbox)
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.json()["id"]
+
+
+def test_half_of_a_packed_answer_is_whole_as_far_as_http_goes(archival_sandbox: Sandbox) -> None:
+    lines = "\n".join(f"line {number}" for number in range(3000))
+    archival_sandbox.fault("/api/v1/requester", status=200, body=lines, encoding="gzip", truncate=True)
+    with get(archival_sandbox, stream=True) as answer:
+        sent = answer.raw.read(decode_content=False)
+    assert int(answer.headers["Content-Length"]) == len(sent)
+    unpacking = zlib.decompressobj(31)
+    assert lines.startswith(unpacking.decompress(sent).decode())
+    assert not unpacking.eof
+
+
+class Raw:
+    """A connection on which nothing but bytes is read."""
+
+    def __init__(self, sandbox: Sandbox, method: str, path: str) -> None:
+        host, _, port = sandbox.base_url.removeprefix("http://").partition(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=10)
+        authorization = f"Authorization: {TOKEN['Authorization']}"
+        self.socket.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{authorization}\r\n\r\n".encode())
+
+    def read_until(self, wanted: bytes) -> bytes:
+        read = b""
+        while wanted not in read:
+            got = self.socket.recv(1)
+            assert got, read
+            read += got
+        return read
+
+
+@pytest.mark.parametrize(
+    ("what", "first", "on_and_on"),
+    [
+        ({"drip": "headers"}, b"HTTP/1.1 202 Accepted\r\nX-Slow: ", b"." * 20),
+        ({"continues": True}, b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 20),
+        ({"drip": "body"}, b"HTTP/1.1 202 Accepted\r\n", b"1\r\n \r\n" * 20),
+    ],
+)
+def test_an_answer_goes_on_without_an_end(
+    archival_sandbox: Sandbox, what: dict[str, Any], first: bytes, on_and_on: bytes
+) -> None:
+    archival_sandbox.fault(ARCHIVE, every=0.001, **what)
+    raw = Raw(archival_sandbox, "POST", ARCHIVE)
+    with raw.socket:
+        assert raw.read_until(first) == first
+        raw.read_until(on_and_on)
+        assert len(archival_sandbox.jobs()) == 1
+        archival_sandbox.reset()
+        while raw.socket.recv(1000):
+            pass
+    assert get(archival_sandbox).status_code == 200
+
+
+def test_a_body_comes_byte_by_byte_as_it_is(archival_sandbox: Sandbox) -> None:
+    archival_sandbox.fault("/api/v1/requester", drip="body", every=0.001, status=404, body="gateway")
+    with get(archival_sandbox, stream=True) as answer:
+        assert answer.status_code == 404
+        pieces = answer.iter_content(1)
+        whole = b'{"code": 404, "message": "Not Found"}'
+        assert b"".join(next(pieces) for _ in range(len(whole) + 3)) == whole + b"   "
+
+
+async def test_a_request_that_was_dropped_between_two_waits_is_held_no_more() -> None:
+    faults = Faults()
+    held = faults.held
+    assert await held.wait(0.001)
+    faults.drop_held()
+    assert not await held.wait(0.001)
+    assert await faults.held.wait(0.001)
+
+
+@pytest.mark.parametrize("what", [{"drip": "headers"}, {"drip": "body"}, {"continues": True}])
+def test_a_client_that_leaves_ends_it(archival_sandbox: Sandbox, what: dict[str, Any]) -> None:
+    def overlapped() -> int:
+        archival_sandbox.clear_counters()
+        get(archival_sandbox)
+        return int(archival_sandbox.counters()["requests_overlapped"])
+
+    archival_sandbox.fault(ARCHIVE, every=0.001, **what)
+    raw = Raw(archival_sandbox, "POST", ARCHIVE)
+    with raw.socket:
+        raw.read_until(b"\r\n")
+        assert overlapped() == 1
+    while overlapped():
+        time.sleep(0.01)
+
+
+def test_a_count_that_never_falls_and_a_412_are_recipes(archival_sandbox: Sandbox) -> None:
+    archival_sandbox.fault("/rest/api/3/search/approximate-count", times=None, status=200, body={"count": 7})
+    busy = (
+        "An issue archival task is already running with ID 10101."
+        " To start a new one, cancel the task or wait for it to finish."
+    )
+    archival_sandbox.fault("/rest/api/3/issue/archive", status=412, body={"errorMessages": [busy]})
+    api = f"{archival_sandbox.base_url}/rest/api/3"
+    counts = [requests.post(f"{api}/search/approximate-count", timeout=10).json() for _ in range(3)]
+    assert counts == [{"count": 7}] * 3
+    answer = requests.post(f"{api}/issue/archive", timeout=10)
+    assert (answer.status_code, answer.json()) == (412, {"errorMessages": [busy]})
 
 
 def test_redirects(archival_sandbox: Sandbox) -> None:
@@ -178,10 +332,19 @@ def test_no_fault_meets_the_control(archival_sandbox: Sandbox) -> None:
         ({"path": "/a", "truncate": "yes"}, "truncate"),
         ({"path": "/a", "redirect": ""}, "redirect"),
         ({"path": "/a", "status": 500, "when": "later"}, "when"),
+        ({"path": "/a", "drip": True}, "drip"),
+        ({"path": "/a", "continues": 1}, "continues"),
+        ({"path": "/a", "every": 1}, "status"),
+        ({"path": "/a", "drip": "body", "every": 0}, "every"),
+        ({"path": "/a", "encoding": "br"}, "encoding"),
+        ({"path": "/a", "drip": "body", "reset": "before"}, "drip"),
+        ({"path": "/a", "drip": "body", "continues": True}, "continues"),
+        ({"path": "/a", "drip": "body", "truncate": True}, "truncate"),
+        ({"path": "/a", "reset": "before", "encoding": "gzip"}, "reset"),
     ],
 )
 def test_refuses_a_bad_description_and_names_the_field(description: Any, field: str) -> None:
-    with pytest.raises(BadFault) as refused:
+    with pytest.raises(BadDescription) as refused:
         Faults().add(description)
     assert refused.value.field == field
     assert str(refused.value).startswith(f"{field}: ")

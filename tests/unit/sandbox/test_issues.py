@@ -20,6 +20,7 @@ from airflow_provider_archival.sandbox.jira_catalog import (
     UNLICENSED_ISSUE,
 )
 from airflow_provider_archival.sandbox.jira_search import Reader, translate
+from airflow_provider_archival.sandbox.jobs import CANCELLED, Outcome
 from airflow_provider_archival.sandbox.settings import Settings
 from airflow_provider_archival.sandbox.world import World
 
@@ -189,3 +190,20 @@ def test_a_state_file_keeps_what_was_archived(tmp_path: Path) -> None:
     again = seeded(issues=999, state_file=state)
     assert rows(again) == kept
     again.database.close()
+
+
+def test_a_state_file_from_before_jobs_could_be_shown_keeps_its_jobs(tmp_path: Path) -> None:
+    state = str(tmp_path / "state.db")
+    before = seeded(issues=0, state_file=state)
+    before.jobs.submit("1", "jira", "archive", {"jql": "key = A-1"}, 60, ADMIN.account_id)
+    before.jobs.end("1", Outcome(CANCELLED, message="The task was cancelled."))
+    before.database.script(
+        "UPDATE jobs SET message = 'The task was cancelled.'; ALTER TABLE jobs DROP COLUMN shown"
+    )
+    before.database.close()
+    for _ in range(2):
+        again = seeded(issues=0, state_file=state)
+        job = again.jobs.get("1")
+        assert job is not None
+        assert (job.status, job.message, job.shown) == (CANCELLED, "The task was cancelled.", {})
+        again.database.close()

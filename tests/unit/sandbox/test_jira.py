@@ -374,6 +374,29 @@ class TestTask:
         assert member.cancel(id).status_code == 404
 
 
+class TestWords:
+    def test_a_task_says_half_an_emoji_and_big_numbers(self, jira: Jira) -> None:
+        id = jira.started()
+        jira.sandbox.job(id, "finish", message="half \ud83d", result={"numberOfIssuesUpdated": 10**30})
+        answer = jira.task(id)
+        assert r'"half \ud83d"' in answer.text
+        assert (answer.json()["status"], answer.json()["result"]) == (
+            "COMPLETE",
+            {"numberOfIssuesUpdated": 10**30},
+        )
+
+    def test_a_task_may_fall_back(self, jira: Jira) -> None:
+        id = jira.started()
+        jira.sandbox.job(id, "show", status="RUNNING", progress=100)
+        assert (jira.task(id).json()["status"], jira.task(id).json()["progress"]) == ("RUNNING", 100)
+        jira.sandbox.job(id, "show", status="ENQUEUED", progress=10)
+        assert (jira.task(id).json()["status"], jira.task(id).json()["progress"]) == ("ENQUEUED", 10)
+        assert jira.archive_by_jql("project = DEMO").status_code == 412
+        jira.sandbox.job(id, "thaw")
+        jira.sandbox.advance(60)
+        assert jira.task(id).json()["status"] == "COMPLETE"
+
+
 class TestExport:
     def test_a_file_holds_the_archived_issues(self, jira: Jira) -> None:
         jira.archive(PARENT_ISSUE, OLD_ISSUE)
@@ -664,13 +687,71 @@ class TestAuthentication:
         assert requests.get(url, headers=jira.headers, timeout=30).status_code == 200
 
 
+READ, WRITE, USER = "read:jira-work", "write:jira-work", "read:jira-user"
+# (method, path, a scope that it needs): through the gateway.
+SCOPES = [
+    ("PUT", "/issue/archive", WRITE),
+    ("PUT", "/issue/archive", "write:issue:jira"),
+    ("POST", "/issue/archive", WRITE),
+    ("PUT", "/issue/unarchive", WRITE),
+    ("PUT", "/issues/archive/export", READ),
+    ("PUT", "/issues/archive/export", "read:issue:jira"),
+    ("GET", "/issues/archive/export/file/1.csv", READ),
+    ("GET", "/task/1", READ),
+    ("POST", "/task/1/cancel", WRITE),
+    ("POST", "/task/1/cancel", "delete:async-task:jira"),
+    ("POST", "/search/approximate-count", READ),
+    ("POST", "/search/jql", READ),
+    ("GET", "/mypermissions", READ),
+    ("GET", "/myself", USER),
+]
+
+
+class TestScopes:
+    @pytest.mark.parametrize(("method", "path", "needed"), SCOPES)
+    def test_the_gateway_wants_a_scope(self, jira: Jira, method: str, path: str, needed: str) -> None:
+        app = bearer(jira.sandbox)
+        jira.sandbox.scope(" ".join({READ, WRITE, USER} - {needed} if ":jira-" in needed else {needed}))
+        answer = app.call(method, path, {})
+        if ":jira-" in needed:
+            assert answer.status_code == 401
+            assert answer.json() == {"code": 401, "message": "Unauthorized; scope does not match"}
+            jira.sandbox.scope(needed)
+            answer = app.call(method, path, {})
+        assert answer.status_code != 401
+
+    def test_a_scoped_api_token_has_scopes_at_the_gateway_and_none_on_the_site(self, jira: Jira) -> None:
+        jira.sandbox.scope(READ)
+        assert Jira(jira.sandbox, prefix=GATEWAY).call("GET", "/myself").status_code == 401
+        assert jira.call("GET", "/myself").status_code == 200
+
+    def test_wrong_credentials_are_no_matter_of_scope(self, jira: Jira) -> None:
+        jira.sandbox.scope("")
+        assert bearer(jira.sandbox, "wrong").task("1").json() == {"code": 401, "message": "Unauthorized"}
+
+    def test_a_token_tells_its_scopes_and_a_reset_restores_them(self, jira: Jira) -> None:
+        jira.sandbox.scope(READ)
+        assert ask_token(jira.sandbox).json()["scope"] == READ
+        jira.sandbox.reset()
+        assert bearer(jira.sandbox).call("GET", "/myself").status_code == 200
+
+    def test_a_sandbox_starts_with_the_scopes_that_it_is_told(
+        self, archival_sandbox_factory: SandboxFactory
+    ) -> None:
+        narrow = archival_sandbox_factory(issues=10, scopes=f"{READ} {WRITE}")
+        assert bearer(narrow).call("GET", "/myself").status_code == 401
+        narrow.reset()
+        assert bearer(narrow).call("GET", "/myself").status_code == 401
+        assert bearer(narrow).task("1").status_code == 404
+
+
 class TestTokens:
     def test_a_service_account_gets_a_token(self, archival_sandbox: Sandbox) -> None:
         answer = ask_token(archival_sandbox)
         body = answer.json()
         assert answer.status_code == 200
         assert (body["expires_in"], body["token_type"]) == (3600, "Bearer")
-        assert body["scope"].split() == ["read:jira-work", "write:jira-work"]
+        assert body["scope"].split() == ["read:jira-work", "write:jira-work", "read:jira-user"]
         assert bearer(archival_sandbox, body["access_token"]).archive(OLD_ISSUE).status_code == 200
         assert archival_sandbox.issue(OLD_ISSUE)["archivedBy"] == SERVICE_ACCOUNT.account_id
 
@@ -724,6 +805,47 @@ def lenient(archival_sandbox_factory: SandboxFactory) -> Sandbox:
 @pytest.fixture(scope="module")
 def open_to_all(archival_sandbox_factory: SandboxFactory) -> Sandbox:
     return archival_sandbox_factory(auth="off", issues=10, job_seconds=0)
+
+
+def test_each_answer_has_a_request_id(jira: Jira, stranger: Jira) -> None:
+    jira.sandbox.limit(quota=5)
+    answers = [
+        jira.call("GET", "/myself"),
+        jira.task("1"),
+        jira.call("GET", "/nothing"),
+        stranger.call("GET", "/myself"),
+        bearer(jira.sandbox, "wrong").task("1"),
+        jira.call("GET", "/myself"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404, 404, 401, 401, 429]
+    assert len({answer.headers["X-ARequestId"] for answer in answers}) == len(answers)
+    assert "X-ARequestId" not in requests.get(f"{jira.sandbox.base_url}/api/v1/requester", timeout=10).headers
+
+
+SENTENCE = "Client must be authenticated to access this resource."
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "body"),
+    [
+        ("message", "application/json", f'{{"message":"{SENTENCE}","status-code":401}}'),
+        ("text", "text/plain; charset=utf-8", SENTENCE),
+        ("empty", None, ""),
+    ],
+)
+def test_a_site_refuses_strangers_in_other_ways(
+    archival_sandbox_factory: SandboxFactory, how: str, kind: str | None, body: str
+) -> None:
+    sandbox = archival_sandbox_factory(issues=10, unauthenticated=how)
+    for auth in (None, ("admin@example.com", "wrong")):
+        stranger = Jira(sandbox, auth)
+        for method, path, _ in ENDPOINTS:
+            answer = stranger.call(method, path, {})
+            found = answer.status_code, answer.headers.get("Content-Type"), answer.text
+            assert found == (401, kind, body)
+    assert Jira(sandbox, None, token="wrong").call("GET", "/myself").text == body
+    at_the_gateway = bearer(sandbox, "wrong").call("GET", "/myself")
+    assert at_the_gateway.json() == {"code": 401, "message": "Unauthorized"}
 
 
 class TestStrictness:

@@ -321,3 +321,53 @@ def test_the_documentation_names_every_known_project() -> None:
     known = [value for name, value in vars(toloka_store).items() if name.startswith("PROJECT_")]
     for id in (*known, PROJECTS_WITH_CLOSED_POOLS[0], PROJECTS_WITH_CLOSED_POOLS[-1]):
         assert f"`{id}`" in described
+
+
+def pages(toloka: Toloka, path: str, number: int, **query: Any) -> list[list[str]]:
+    """Read so many pages, each behind the last id of the one before."""
+    found, after = list[list[str]](), dict[str, str]()
+    for _ in range(number):
+        answer = toloka.get(path, sort="id", **query, **after)
+        assert answer["has_more"] is True
+        found.append([item["id"] for item in answer["items"]])
+        after = {"id_gt": found[-1][-1]} if found[-1] else {}
+    return found
+
+
+@pytest.mark.parametrize("path", ["/pools", "/trainings", "/projects", "/operations"])
+def test_a_list_may_be_the_same_page_for_ever(toloka: Toloka, path: str) -> None:
+    toloka.done(f"/projects/{PROJECT_READY}/archive")
+    toloka.sandbox.endless("same")
+    first, second, third = pages(toloka, path, 3, limit=2)
+    assert first == second == third != []
+
+
+@pytest.mark.parametrize("path", ["/pools", "/trainings", "/projects", "/operations"])
+def test_a_list_may_have_ever_new_items(toloka: Toloka, path: str) -> None:
+    toloka.done(f"/projects/{PROJECT_READY}/archive")
+    before = {item["id"] for item in toloka.get(path, limit=300)["items"]}
+    toloka.sandbox.endless("new")
+    found = pages(toloka, path, 5, limit=100)
+    ids = [id for page in found for id in page]
+    assert {len(page) for page in found} == {100}
+    assert len(set(ids)) == len(ids)
+    assert before < set(ids)
+
+
+def test_made_up_items_are_like_those_that_were_asked_for(toloka: Toloka) -> None:
+    toloka.sandbox.endless("new", of="pools")
+    items = toloka.get("/pools", project_id=PROJECT_WITH_OPEN_POOL, status="CLOSED")["items"]
+    assert {(item["project_id"], item["status"]) for item in items} == {(PROJECT_WITH_OPEN_POOL, "CLOSED")}
+    assert len(items) == 20
+    assert pages(toloka, "/pools", 3, project_id=PROJECT_WITHOUT_POOLS) == [[], [], []]
+
+
+def test_lists_end_again(toloka: Toloka) -> None:
+    toloka.sandbox.endless("same", of="operations")
+    assert toloka.get("/operations")["has_more"] is True
+    assert toloka.get("/pools", project_id=PROJECT_READY)["has_more"] is False
+    toloka.sandbox.endless(None)
+    assert toloka.get("/operations")["has_more"] is False
+    toloka.sandbox.endless("new")
+    toloka.sandbox.reset()
+    assert toloka.get("/operations")["has_more"] is False
