@@ -105,7 +105,8 @@ class Wait:
     :param what: the job's name in the log, such as ``Jira task 10010``
     :param poll_interval: see :class:`Schedule`
     :param end_time: when to give up, in epoch seconds: it must hold in other processes too
-    :param is_known: whether the service has known the job: then one refusal to tell of it ends nothing
+    :param is_known: whether the service has known the job, since it was submitted by us: then one look that
+        does not find it ends nothing
     """
 
     def __init__(self, what: str, poll_interval: float, end_time: float, *, is_known: bool = False) -> None:
@@ -157,12 +158,15 @@ class Wait:
         """
         Say whether a failed look ends the wait.
 
-        A job that the service has known is gone when it says so twice, and one that we may not see any more
-        when that has lasted for a minute.
+        A job that the service has known is gone when it says so twice. One that it has shown in this wait,
+        and shows no more, is hidden when that has lasted for a minute.
         """
         if error.can_repeat:
             return False
-        if not self._is_known or not isinstance(error, (NotFound, *_OF_CREDENTIALS)):
+        if not (
+            (self._is_known and isinstance(error, NotFound))
+            or (self._seen_at is not None and isinstance(error, _OF_CREDENTIALS))
+        ):
             return True
         now = time.time()
         if self._refusals and type(self._refusals[-1]) is not type(error):

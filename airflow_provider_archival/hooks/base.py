@@ -152,11 +152,10 @@ class ServiceHook(BaseHook):
     def _send(self, request: Request[Any]) -> Response:
         site = self._site or self._look_up()
         wire, door = _wire(site, request), gate(self._conn_id, site.base_url)
-        door.check(request)
+        if (turn := door.check(request)) > 0:
+            time.sleep(turn)
         if self.most_per_second:
             limiter(self._conn_id, self.most_per_second).try_acquire()
-        if (turn := door.turn(request)) > 0:
-            time.sleep(turn)
         return self._drive(wire, fresh=request.repeat is Repeat.AFTER_A_LOOK)
 
     def _drive(self, wire: Wire, **how: Any) -> Response:
@@ -277,11 +276,10 @@ class ServiceHook(BaseHook):
     async def _asend(self, request: Request[Any], channel: _Channel) -> Response:
         site = channel.site or await self._alook_up(channel, None)
         transport, door = channel.transports[-1], gate(self._conn_id, site.base_url)
-        door.check(request)
+        if (turn := door.check(request)) > 0:
+            await asyncio.sleep(turn)
         if self.most_per_second and not request.is_urgent:
             await limiter(self._conn_id, self.most_per_second).try_acquire_async()
-        if (turn := door.turn(request)) > 0:
-            await asyncio.sleep(turn)
         flow = site.auth.flow(_wire(site, request))
         try:
             step = next(flow)

@@ -74,7 +74,7 @@ def execution_timeout(
     hook: ServiceHook, limit: timedelta | None, pending: Sequence[Job], is_cancelled: bool
 ) -> AirflowTaskTimeout:
     """Return what Airflow takes for the end of ``execution_timeout``, in words."""
-    seconds = f" ({limit.total_seconds():g} s)" if limit else ""
+    seconds = f" of {limit.total_seconds():g} s" if limit else ""
     names = ", ".join(hook.name_of(job.id) for job in pending)
     what = (
         f"{names} is cancelled (cancel_on_timeout)" if is_cancelled else f"{names} goes on at {hook.service}"

@@ -611,16 +611,17 @@ def test_a_cancel_that_fails_does_not_hide_the_timeout(
     assert done.error.startswith("JobTimeout: ")
 
 
-def test_airflows_execution_timeout_ends_the_wait_and_cancels_the_jira_task(
-    slow_sandbox: Sandbox, airflow: Airflow
+@pytest.mark.parametrize("cancels", [False, True], ids=["goes on", "cancelled"])
+def test_airflows_execution_timeout_ends_the_wait_and_does_with_the_jira_task_as_any_timeout(
+    slow_sandbox: Sandbox, airflow: Airflow, logged: list[str], deferrable: bool, cancels: bool
 ) -> None:
-    """Waiting only: ``dag.test`` runs triggers without a deferral's timeout."""
     with airflow.dag() as dag:
-        by_jql(execution_timeout=timedelta(seconds=2))()
+        by_jql(execution_timeout=timedelta(seconds=2), cancel_on_timeout=cancels, deferrable=deferrable)()
     # In Airflow 2 it comes out of dag.test, since it is no Exception there.
     with contextlib.suppress(AirflowTaskTimeout):
         airflow.run(dag)
     (found,) = rows("SELECT state FROM task_instance WHERE dag_id = ?", dag.dag_id)
     assert found["state"] == "failed"
     (job,) = slow_sandbox.jobs()
-    assert len(slow_sandbox.requests(f"/rest/api/3/task/{job['id']}/cancel", "POST")) == 1
+    assert len(slow_sandbox.requests(f"/rest/api/3/task/{job['id']}/cancel", "POST")) == int(cancels)
+    assert any("execution_timeout of 2 s" in line and "Jira task" in line for line in logged)
