@@ -13,6 +13,9 @@ from airflow_provider_archival.api.http import ApiError, Repeat, Request, TooMan
 LONGEST = 24 * 60 * 60.0
 """How long a call goes on at most, in seconds, where nobody gives a deadline."""
 
+LONGEST_WHERE_URGENT = 10.0
+"""The longest pause, in seconds, before what somebody waits for, such as a cancel."""
+
 _backoff = wait_exponential_jitter(initial=1, max=30)
 
 
@@ -38,6 +41,8 @@ class Policy:
         patience: float | None,
         tell: Callable[[ApiError, float, int], None],
     ) -> None:
+        if request.is_urgent:
+            patience = min(LONGEST_WHERE_URGENT, LONGEST if patience is None else patience)
         self._request, self._attempts, self._patience, self._tell = request, attempts, patience, tell
         self._counts_pauses = deadline is None
         self._deadline = time.time() + LONGEST if deadline is None else deadline
