@@ -387,7 +387,7 @@ def _few(errors: Mapping[str, ArchiveError]) -> dict[str, ArchiveError]:
 
 def _submitted_task_id(response: Response) -> str:
     said = response.json()
-    return task_id_of(said if isinstance(said, str) else said.get("taskId") or said["id"])
+    return task_id_of(said if isinstance(said, (str, int)) else said.get("taskId") or said["id"])
 
 
 def _task(response: Response) -> JiraTask:

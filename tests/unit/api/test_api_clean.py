@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from fits import check_fits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,18 +35,6 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=4),
     max_leaves=20,
 )
-
-
-def check_fits(value: Any) -> None:
-    """What goes to Airflow's supervisor and into its databases must be like this."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    assert "\\u0000" not in text
-    text.encode()
-    below = [value]
-    while below:
-        one = below.pop()
-        below += [*one, *one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
-        assert not isinstance(one, int) or -(2**63) <= one < 2**63
 
 
 # --- JSON ---
