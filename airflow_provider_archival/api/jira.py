@@ -63,7 +63,7 @@ class JiraTask:
     :param status: ``ENQUEUED``, ``RUNNING``, ``COMPLETE``, ``FAILED``, ``CANCEL_REQUESTED``, ``CANCELLED``,
         ``DEAD``, or one that is not documented
     :param progress: 0 to 100; None when Jira did not say
-    :param result: any JSON
+    :param result: any JSON; what is longer than 8 KiB is cut, with a note
     :param submitted: ISO 8601, UTC, by Jira's clock; so are ``started`` and ``finished``
     :param elapsed_runtime: milliseconds
     :param file_url: where the CSV of an export lies, where Jira says so
@@ -269,7 +269,9 @@ def search_issues(jql: str, max_results: int) -> Request[tuple[str, ...]]:
     """Return the keys of some issues that a bounded ``jql`` matches, in its order; up to 5,000."""
 
     def keys(response: Response) -> tuple[str, ...]:
-        return tuple(name_of(issue.get("key") or issue["id"]) for issue in response.json()["issues"])
+        return tuple(
+            name_of(issue.get("key") or issue["id"]) for issue in response.json()["issues"][:max_results]
+        )
 
     return Request(
         "POST",

@@ -47,7 +47,8 @@ class TolokaOperation:
     :param status: ``PENDING``, ``RUNNING``, ``SUCCESS``, ``FAIL``, or one that is not documented
     :param progress: 0 to 100; None when Toloka did not say
     :param parameters: what it works on, such as ``{"project_id": "1"}``
-    :param details: Toloka's own words on the outcome, any JSON
+    :param details: Toloka's own words on the outcome, any JSON; this and ``parameters`` are cut, with a note,
+        where they are longer than 8 KiB
     :param submitted: ISO 8601, UTC; so are ``started`` and ``finished``
     """
 
