@@ -138,9 +138,8 @@ def _decoded(body: bytes, content_type: str) -> tuple[str, bool]:
         return body.decode(encoding, "replace"), True
 
 
-_DECODER = json.JSONDecoder(parse_constant=lambda name: None)
+_DECODER = json.JSONDecoder()
 _DECODER_OF_LONG_NUMBERS = json.JSONDecoder(
-    parse_constant=lambda name: None,
     parse_int=lambda digits: int(digits) if len(digits) < _MOST_DIGITS else clean_text(digits, MOST_NAME),
 )
 

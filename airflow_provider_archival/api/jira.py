@@ -47,7 +47,6 @@ MOST_REASONS = 50
 # Subtasks may be named beside what was asked for.
 _MOST_KEYS = 5 * MAX_KEYS_PER_REQUEST
 _MOST_TOLD = 2_000
-_MOST_URL = 8_192
 _NO_URL = re.compile(r"[\s\x00-\x1f\x7f\ufffd…]")
 _ISSUE = re.compile(r"[0-9]+|[A-Za-z][A-Za-z0-9_]*-[0-9]+")
 _GOOD, _BAD = frozenset({"COMPLETE"}), frozenset({"FAILED", "CANCELLED", "DEAD"})
@@ -441,6 +440,4 @@ def _file_url(result: Any) -> str | None:
 
 def _whole_url(value: Any) -> str | None:
     """Return an address as it is; None for what is none, or was cut or mended: that would be another one."""
-    if not isinstance(value, str) or not 0 < len(value) <= _MOST_URL or _NO_URL.search(value):
-        return None
-    return value
+    return value if isinstance(value, str) and value and not _NO_URL.search(value) else None
