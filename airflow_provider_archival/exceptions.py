@@ -7,22 +7,36 @@ the others can.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_archival.api.http import ApiError
+from airflow_provider_archival.api.portable import Portable, plain
 
 
-class ArchivalException(AirflowException):
+class _Portable(Portable, AirflowException):
+    """What every exception of this provider is: made again whole by ``pickle`` and by Airflow."""
+
+    def serialize(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """Return the class, and what Airflow calls it with to make it again; as plain data."""
+        kind, known = type(self), vars(self)
+        parameters = [name for name in signature(kind).parameters if name in known]
+        more = {name: plain(known[name]) for name in parameters}
+        return f"{kind.__module__}.{kind.__qualname__}", (str(self),), more
+
+
+class ArchivalException(_Portable):
     """The root of this provider's exceptions that a retry may mend."""
 
 
-class BadInput(AirflowFailException):
+class BadInput(_Portable, AirflowFailException):
     """A parameter of an operator, sensor or hook can't be used; nothing was sent."""
 
 
-class ConnectionNotUsable(AirflowFailException):
+class ConnectionNotUsable(_Portable, AirflowFailException):
     """An Airflow connection lacks something, or has something that can't be used; nothing was sent."""
 
 
@@ -38,9 +52,10 @@ class ServiceFault(ArchivalException):
     :param error: the service's answer: its ``status``, ``messages``, ``request_line``
     """
 
-    def __init__(self, message: str, error: ApiError) -> None:
+    def __init__(self, message: str, error: ApiError | Mapping[str, Any]) -> None:
         super().__init__(message)
-        self.error = error
+        # Airflow makes it again from plain data.
+        self.error = error if isinstance(error, ApiError) else ApiError.from_plain(error)
 
 
 class ServiceRefusal(AirflowFailException, ServiceFault):
@@ -96,7 +111,7 @@ class WatchedJobFailed(AirflowFailException, JobError):
     """A job that a sensor watches ended badly, or is unknown; watching it again can't change that."""
 
 
-class JiraPartialError(AirflowFailException):
+class JiraPartialError(_Portable, AirflowFailException):
     """
     Jira archived (or unarchived) some issues of those asked for, or none.
 
@@ -113,19 +128,23 @@ class FileNotAvailable(AirflowFailException, JobError):
     """An export ended well, but Jira does not tell where its file lies, so it can't be saved."""
 
 
-class FileTooLarge(AirflowFailException):
+class FileTooLarge(_Portable, AirflowFailException):
     """A file is larger than ``max_file_bytes`` allows; nothing was saved."""
 
 
-class FilesDiffer(AirflowFailException):
+class FilesDiffer(_Portable, AirflowFailException):
     """The files of several exports can't be one: their columns are not the same; nothing was saved."""
 
 
-class TooManyIssues(AirflowFailException):
+class CountsDoNotAddUp(ArchivalException):
+    """Jira's counts of what a JQL matches contradict each other, so it can't be cut; no more is archived."""
+
+
+class TooManyIssues(_Portable, AirflowFailException):
     """A JQL matches more issues than ``max_issues`` allows, or than Jira takes where they can't be cut."""
 
 
-class PoolsNotArchived(AirflowFailException):
+class PoolsNotArchived(_Portable, AirflowFailException):
     """
     A Toloka project can't be archived, because of its pools or trainings.
 

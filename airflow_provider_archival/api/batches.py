@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import pendulum
 
+from airflow_provider_archival.api.clean import shorten
 from airflow_provider_archival.api.toloka import (
     Pages,
     TolokaOperation,
@@ -19,6 +21,12 @@ from airflow_provider_archival.api.toloka import (
 
 MOST_NAMED = 20
 """How many of the operations that failed are kept by name."""
+OTHER = "OTHER"
+"""Stands in the counts for all statuses that are not documented but the first of them."""
+
+_STATUSES = frozenset({"PENDING", "RUNNING", "SUCCESS", "FAIL"})
+_MOST_STATUSES = 20
+_MOST_SAID = 200
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class OperationBatch:
 
     @property
     def is_documented(self) -> bool:
-        return set(self.counts) <= {"PENDING", "RUNNING", "SUCCESS", "FAIL"}
+        return set(self.counts) <= _STATUSES
 
     @property
     def said(self) -> str:
@@ -100,10 +108,10 @@ class OperationBatch:
         failed = [(id, one) for id, one in latest.items() if one.is_final and not one.succeeded]
         return replace(
             self,
-            counts=dict(Counter(one.status for one in operations)),
+            counts=_few(Counter(one.status for one in operations)),
             progress=done / max(self.expected, len(latest), 1),
             failed=tuple(
-                f"{target_of(self.type)[:-3]} {id} (operation {one.id}): {one.said}"
+                f"{target_of(self.type)[:-3]} {id} (operation {one.id}): {shorten(one.said, _MOST_SAID)}"
                 for id, one in failed[:MOST_NAMED]
             ),
         )
@@ -117,6 +125,14 @@ class OperationBatch:
         """The inverse of :meth:`to_dict`."""
         rest = {name: value for name, value in values.items() if name != "status"}
         return cls(**{**rest, "failed": tuple(values["failed"])})
+
+
+def _few(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts; where there are more statuses than can be real, those that matter and the rest."""
+    kept = {*_STATUSES, *islice(counts, _MOST_STATUSES)}
+    found = {status: number for status, number in counts.items() if status in kept}
+    other = sum(counts.values()) - sum(found.values())
+    return {**found, OTHER: found.get(OTHER, 0) + other} if other else found
 
 
 def target_of(type: str) -> str:

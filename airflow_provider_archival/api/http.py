@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
+from airflow_provider_archival.api.clean import json_words, read_json, shorten, words_of
 from airflow_provider_archival.api.limits import RateLimit
+from airflow_provider_archival.api.portable import Portable, encodable
 from airflow_provider_archival.api.times import moment_in_header
 from airflow_provider_archival.api.voices import Voice, nobodys
 
 T = TypeVar("T")
 
-_MESSAGE_LIMIT = 500
-_SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+# Of all messages of one error, in number and in characters.
+_MOST_MESSAGES, _MOST_SAID = 20, 2_000
+_MOST_KEYS_SAID = 50
+# A page tells its title near its begin.
+_HEAD = 64 * 1024
+_PAGE = (b"<!doctype", b"<html", b"<head", b"<title", b"<body")
 
 
 class Repeat(Enum):
@@ -36,18 +42,13 @@ class Response:
     body: bytes
 
     def json(self) -> Any:
-        """Return the body as JSON; ``ValueError`` when it is none."""
-        try:
-            return json.loads(self.body)
-        except RecursionError:
-            raise ValueError("the JSON is nested too deeply") from None
+        """Return the body as JSON that is safe to keep anywhere; ``ValueError`` when it is none."""
+        return read_json(self.body, self.headers.get("content-type", ""))
 
     @property
     def is_html(self) -> bool:
-        start = self.body[:200].lstrip().lower()
-        return "html" in self.headers.get("content-type", "").lower() or start.startswith(
-            (b"<!doctype", b"<html")
-        )
+        start = self.body[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+        return "html" in self.headers.get("content-type", "").lower() or start.startswith(_PAGE)
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,10 @@ class Request(Generic[T]):
         try:
             return self.parse(response)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            what = "an HTML page" if response.is_html else _shorten(response.body.decode("utf-8", "replace"))
+            what = "an HTML page" if response.is_html else words_of(response.body)
+            why = shorten(str(error))
             raise UnreadableAnswer(
-                str(self), (f"unreadable answer ({type(error).__name__}: {error}): {what}",), response.status
+                str(self), (f"unreadable answer ({type(error).__name__}: {why}): {what}",), response.status
             ) from error
 
 
@@ -117,11 +119,11 @@ def checked_id(value: Any, what: str) -> str:
     """Return an id that is safe in a path (letters, digits, ``-`` and ``_``), or raise ``ValueError``."""
     text = str(value).strip() if value is not None and not isinstance(value, bool) else ""
     if not _SAFE_ID.fullmatch(text):
-        raise ValueError(f"{what} may have letters, digits, '-' and '_' only; got {value!r}")
+        raise ValueError(f"{what} may have letters, digits, '-' and '_' only; got {shorten(repr(value))}")
     return text
 
 
-class ApiError(Exception):
+class ApiError(Portable):
     """
     A service did not do what it was asked.
 
@@ -150,8 +152,8 @@ class ApiError(Exception):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(request_line, messages, status, retry_after)
-        self.request_line = request_line
-        self.messages = messages
+        self.request_line = encodable(request_line)
+        self.messages = encodable(messages)
         self.status = status
         self.retry_after = retry_after
 
@@ -191,7 +193,7 @@ class Busy(ApiError):
     @property
     def running_task_id(self) -> str | None:
         """The id of the job that is in the way, where the message names it."""
-        found = re.search(r"\bwith ID ([A-Za-z0-9_-]+)", self.said, re.IGNORECASE)
+        found = re.search(r"\bwith ID ([A-Za-z0-9_-]{1,255})(?![A-Za-z0-9_-])", self.said, re.IGNORECASE)
         return found[1] if found else None
 
 
@@ -279,50 +281,66 @@ def _kind_of(request: Request[Any], response: Response) -> type[ApiError]:
 
 def messages_of(response: Response) -> tuple[str, ...]:
     """Collect what a service says in an error's body, whichever of its shapes the body has."""
-    if not response.body.strip():
+    if not response.body[:_HEAD].strip():
         return ()
     if response.is_html:
-        title = re.search(rb"<title[^>]*>(.*?)</title>", response.body, re.IGNORECASE | re.DOTALL)
-        return (
-            f"an HTML page: {_shorten(title[1].decode('utf-8', 'replace'))}" if title else "an HTML page",
-        )
+        title = _title(response.body[:_HEAD])
+        return (f"an HTML page: {title}" if title else "an HTML page",)
     try:
         said = response.json()
-        return tuple(_shorten(text) for text in _sentences(said)) or (_shorten(json.dumps(said)),)
-    except (ValueError, RecursionError):
-        return (_shorten(response.body.decode("utf-8", "replace")),)
+    except ValueError:
+        return (words_of(response.body, response.headers.get("content-type", "")),)
+    found: tuple[str, ...] = ()
+    for sentence in _sentences(said):
+        if len(found) == _MOST_MESSAGES or sum(map(len, found)) > _MOST_SAID:
+            return (*found, "… and more")
+        found += (shorten(sentence),)
+    return found or (json_words(said),)
 
 
-def _sentences(said: Any) -> list[str]:
+def _title(head: bytes) -> str:
+    """Return a page's title. No pattern: one that looks for the end again and again takes seconds."""
+    low = head.lower()
+    begin = low.find(b">", low.find(b"<title")) + 1 if b"<title" in low else 0
+    end = low.find(b"</title", begin) if begin else -1
+    return words_of(head[begin:end]) if end >= 0 else ""
+
+
+def _sentences(said: Any) -> Iterator[str]:
     if isinstance(said, str):
-        return [said]
-    if isinstance(said, list):
-        return [text for item in said for text in _sentences(item)]
-    if not isinstance(said, dict):
-        return []
-    found = _sentences(said.get("errorMessages"))
-    errors = said.get("errors")
-    for name, what in errors.items() if isinstance(errors, dict) else ():
-        if isinstance(what, dict):
-            names = what.get("issueIdsOrKeys")
-            keys = ", ".join(map(str, names)) if isinstance(names, list) else ""
-            found.append(
-                f"{name}: {what.get('message') or what.get('count', '')}" + (f" ({keys})" if keys else "")
-            )
-        else:
-            found.append(f"{name}: {what}")
+        yield said
+    elif isinstance(said, list):
+        for item in said:
+            yield from _sentences(item)
+    elif isinstance(said, dict):
+        yield from _sentences(said.get("errorMessages"))
+        errors = said.get("errors")
+        for name, what in errors.items() if isinstance(errors, dict) else ():
+            yield f"{name}: {_reason(what) if isinstance(what, dict) else json_words(what)}"
+        yield from _coded(said)
+        for name in ("error", "error_description"):
+            if isinstance(said.get(name), str):
+                yield said[name]
+
+
+def _reason(what: Mapping[str, Any]) -> str:
+    """Return why some issues were refused, and the first of them."""
+    names = what.get("issueIdsOrKeys")
+    keys = ", ".join(map(json_words, names[:_MOST_KEYS_SAID])) if isinstance(names, list) else ""
+    why = json_words(what.get("message") or what.get("count", ""))
+    return why + (f" ({keys})" if keys else "")
+
+
+def _coded(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what Toloka says: a code and a message."""
     if isinstance(said.get("code"), str):
-        found.append(f"{said['code']}: {said.get('message') or 'no message'}")
+        yield f"{said['code']}: {json_words(said.get('message') or 'no message')}"
         if said.get("payload"):
-            found.append(f"payload {json.dumps(said['payload'])}")
+            yield f"payload {json_words(said['payload'])}"
         if said.get("request_id"):
-            found.append(f"(request_id {said['request_id']})")
+            yield f"(request_id {json_words(said['request_id'])})"
     elif isinstance(said.get("message"), str):
-        found.append(said["message"])
-    for name in ("error", "error_description"):
-        if isinstance(said.get(name), str):
-            found.append(said[name])
-    return found
+        yield said["message"]
 
 
 def percent_of(value: Any) -> float | None:
@@ -335,8 +353,3 @@ def percent_of(value: Any) -> float | None:
 def _origin(url: str) -> str:
     found = re.match(r"https?://[^/?#@]+(?=[/?#]|$)", url)
     return found[0] if found else "another place"
-
-
-def _shorten(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"

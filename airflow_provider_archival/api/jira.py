@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow_provider_archival.api.clean import (
+    bounded,
+    clean_text,
+    count_of,
+    json_words,
+    name_of,
+    shorten,
+    word_of,
+)
 from airflow_provider_archival.api.http import (
     Repeat,
     Request,
@@ -36,6 +46,14 @@ _TO_EXPORT = "read:jira-work (or read:issue:jira)"
 _TO_CANCEL = "write:jira-work (or delete:async-task:jira)"
 _TO_READ = "read:jira-work"
 
+MORE_REASONS = "moreReasons"
+"""The reason in a report that stands for all beyond the first :data:`MOST_REASONS`."""
+MOST_REASONS = 50
+
+# Subtasks may be named beside what was asked for.
+_MOST_KEYS = 5 * MAX_KEYS_PER_REQUEST
+_MOST_TOLD = 2_000
+_NO_URL = re.compile(r"[\s\x00-\x1f\x7f\ufffd…]")
 _ISSUE = re.compile(r"[0-9]+|[A-Za-z][A-Za-z0-9_]*-[0-9]+")
 _GOOD, _BAD = frozenset({"COMPLETE"}), frozenset({"FAILED", "CANCELLED", "DEAD"})
 _GOING_ON = frozenset({"ENQUEUED", "RUNNING", "CANCEL_REQUESTED"})
@@ -50,7 +68,7 @@ class JiraTask:
     :param status: ``ENQUEUED``, ``RUNNING``, ``COMPLETE``, ``FAILED``, ``CANCEL_REQUESTED``, ``CANCELLED``,
         ``DEAD``, or one that is not documented
     :param progress: 0 to 100; None when Jira did not say
-    :param result: any JSON
+    :param result: any JSON; what is longer than 8 KiB is cut, with a note
     :param submitted: ISO 8601, UTC, by Jira's clock; so are ``started`` and ``finished``
     :param elapsed_runtime: milliseconds
     :param file_url: where the CSV of an export lies, where Jira says so
@@ -84,7 +102,7 @@ class JiraTask:
     def said(self) -> str:
         """What Jira says of the task's outcome, in one line, without a full stop."""
         said = self.message or (str(self.result) if self.result not in (None, {}, []) else "no message")
-        return said.rstrip(".")
+        return shorten(said).rstrip(".")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict for XCom; the id is under ``task_id``."""
@@ -139,7 +157,7 @@ class ArchiveReport:
             errors[reason] = ArchiveError(
                 known.count + error.count, known.message, known.issue_ids_or_keys + error.issue_ids_or_keys
             )
-        return ArchiveReport(self.updated + other.updated, errors)
+        return ArchiveReport(self.updated + other.updated, _few(errors))
 
     @property
     def error_count(self) -> int:
@@ -262,7 +280,7 @@ def count_issues(jql: str) -> Request[int]:
     return Request(
         "POST",
         "/rest/api/3/search/approximate-count",
-        lambda response: int(response.json()["count"]),
+        lambda response: count_of(response.json()["count"]),
         json={"jql": jql},
         voice=jiras,
         scopes=_TO_READ,
@@ -273,7 +291,9 @@ def search_issues(jql: str, max_results: int) -> Request[tuple[str, ...]]:
     """Return the keys of some issues that a bounded ``jql`` matches, in its order; up to 5,000."""
 
     def keys(response: Response) -> tuple[str, ...]:
-        return tuple(str(issue.get("key") or issue["id"]) for issue in response.json()["issues"])
+        return tuple(
+            name_of(issue.get("key") or issue["id"]) for issue in response.json()["issues"][:max_results]
+        )
 
     return Request(
         "POST",
@@ -290,7 +310,7 @@ def myself() -> Request[str]:
     return Request(
         "GET",
         "/rest/api/3/myself",
-        lambda response: str(response.json().get("displayName") or response.json()["accountId"]),
+        lambda response: name_of(response.json().get("displayName") or response.json()["accountId"]),
         voice=jiras,
         scopes="read:jira-user",
     )
@@ -320,7 +340,9 @@ def task_id_of(text: Any) -> str:
         parts = [part for part in urlsplit(given).path.split("/") if part]
         given = parts[-1] if len(parts) >= 2 and parts[-2] == "task" else ""
     if not given:
-        raise ValueError(f"a Jira task is given by its id or its URL (…/rest/api/3/task/<id>); got {text!r}")
+        raise ValueError(
+            f"a Jira task is given by its id or its URL (…/rest/api/3/task/<id>); got {shorten(repr(text))}"
+        )
     return checked_id(given, "a Jira task's id")
 
 
@@ -352,31 +374,52 @@ def _by_key(path: str, issue_ids_or_keys: Sequence[str]) -> Request[ArchiveRepor
 
 def _report(response: Response, asked: tuple[str, ...]) -> ArchiveReport:
     """Read the report; a 400 or 412, where nothing could be done, is one too, whatever shape it has."""
+    is_refusal = response.status in (400, 412)
     try:
         said = response.json()
     except ValueError:
-        if response.status == 200:
+        if not is_refusal:
             raise
         said = None
-    if response.status != 200 and not (isinstance(said, dict) and "numberOfIssuesUpdated" in said):
-        message = " ".join(messages_of(response)) or "Jira gave no reason"
-        reason = PRECONDITION_FAILED if response.status == 412 else NOTHING_VALID
-        return ArchiveReport(0, {reason: ArchiveError(len(asked), message, asked)})
-    errors = {
-        reason: ArchiveError(
-            int(error.get("count") or len(error.get("issueIdsOrKeys") or ())),
-            str(error.get("message") or reason),
-            tuple(map(str, error.get("issueIdsOrKeys") or ())),
-        )
-        for reason, error in (said.get("errors") or {}).items()
-        if error
-    }
-    return ArchiveReport(int(said["numberOfIssuesUpdated"]), errors)
+    if isinstance(said, dict) and "numberOfIssuesUpdated" in said:
+        errors = {
+            name_of(reason): _error(reason, one) for reason, one in (said.get("errors") or {}).items() if one
+        }
+        return ArchiveReport(count_of(said["numberOfIssuesUpdated"]), _few(errors))
+    if not is_refusal:
+        raise ValueError("an answer without numberOfIssuesUpdated tells nothing of what was done")
+    message = shorten(" ".join(messages_of(response))) or "Jira gave no reason"
+    reason = PRECONDITION_FAILED if response.status == 412 else NOTHING_VALID
+    return ArchiveReport(0, {reason: ArchiveError(len(asked), message, asked)})
+
+
+def _error(reason: str, said: Mapping[str, Any]) -> ArchiveError:
+    keys = said.get("issueIdsOrKeys") or []
+    if not isinstance(keys, list):
+        raise TypeError(f"issueIdsOrKeys is no list: {json_words(keys)}")
+    return ArchiveError(
+        count_of(said.get("count") or len(keys)),
+        json_words(said.get("message") or reason),
+        tuple(map(name_of, islice(keys, _MOST_KEYS))),
+    )
+
+
+def _few(errors: Mapping[str, ArchiveError]) -> dict[str, ArchiveError]:
+    """Return the first reasons, and all others as one."""
+    named = [reason for reason in errors if reason != MORE_REASONS]
+    if len(named) <= MOST_REASONS:
+        return dict(errors)
+    rest = [errors[reason] for reason in named[MOST_REASONS:]]
+    more = errors.get(MORE_REASONS, ArchiveError(0, shorten(f"Other reasons, such as: {rest[0].message}")))
+    for error in rest:
+        keys = more.issue_ids_or_keys + error.issue_ids_or_keys
+        more = ArchiveError(more.count + error.count, more.message, keys)
+    return {**{reason: errors[reason] for reason in named[:MOST_REASONS]}, MORE_REASONS: more}
 
 
 def _submitted_task_id(response: Response) -> str:
     said = response.json()
-    return task_id_of(said if isinstance(said, str) else said.get("taskId") or said["id"])
+    return task_id_of(said if isinstance(said, (str, int)) else said.get("taskId") or said["id"])
 
 
 def _task(response: Response) -> JiraTask:
@@ -384,15 +427,15 @@ def _task(response: Response) -> JiraTask:
     result = said.get("result")
     return JiraTask(
         id=checked_id(said["id"], "a Jira task's id"),
-        status=_word(said["status"]),
+        status=word_of(said["status"]),
         progress=percent_of(said.get("progress")),
-        result=result,
+        result=bounded(result),
         message=_text(said.get("message")),
         description=_text(said.get("description")),
         submitted=time_of(said.get("submitted")),
         started=time_of(said.get("started")),
         finished=time_of(said.get("finished")),
-        elapsed_runtime=said.get("elapsedRuntime"),
+        elapsed_runtime=_milliseconds(said.get("elapsedRuntime")),
         file_url=_file_url(result),
     )
 
@@ -401,23 +444,31 @@ def _export_task(response: Response) -> JiraTask:
     said = response.json()
     return JiraTask(
         id=task_id_of(said["taskId"]),
-        status=_word(said.get("status") or "ENQUEUED"),
+        status=word_of(said.get("status") or "ENQUEUED"),
         progress=percent_of(said.get("progress")),
         submitted=time_of(said.get("submittedTime")),
-        file_url=_text(said.get("fileUrl")),
+        file_url=_whole_url(said.get("fileUrl")),
     )
 
 
-def _word(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"a status is a word, not {value!r}")
-    return value.upper()
-
-
 def _text(value: Any) -> str | None:
-    return None if value in (None, "") else str(value)
+    if value in (None, ""):
+        return None
+    return clean_text(value, _MOST_TOLD) if isinstance(value, str) else json_words(value)
+
+
+def _milliseconds(value: Any) -> int | None:
+    try:
+        return count_of(int(value) if isinstance(value, float) else value)
+    except ValueError:
+        return None
 
 
 def _file_url(result: Any) -> str | None:
-    found = result.get("fileUrl") if isinstance(result, dict) else result
-    return found if isinstance(found, str) and found.startswith(("http://", "https://")) else None
+    found = _whole_url(result.get("fileUrl") if isinstance(result, dict) else result)
+    return found if found and found.startswith(("http://", "https://")) else None
+
+
+def _whole_url(value: Any) -> str | None:
+    """Return an address as it is; None for what is none, or was cut or mended: that would be another one."""
+    return value if isinstance(value, str) and value and not _NO_URL.search(value) else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
+from airflow_provider_archival.api.clean import bounded, json_words, name_of, shorten, word_of
 from airflow_provider_archival.api.http import (
     Repeat,
     Request,
@@ -31,6 +32,8 @@ POOL_ARCHIVE, POOL_CLOSE = "POOL.ARCHIVE", "POOL.CLOSE"
 TRAINING_ARCHIVE, TRAINING_CLOSE = "TRAINING.ARCHIVE", "TRAINING.CLOSE"
 MAX_OPERATIONS_PER_PAGE = 500
 MAX_POOLS_PER_PAGE = 300
+MOST_PAGES = 2_000
+"""How many pages of one list are read, at most; a list of more is none that can be believed."""
 
 _GOOD, _BAD, _GOING_ON = frozenset({"SUCCESS"}), frozenset({"FAIL"}), frozenset({"PENDING", "RUNNING"})
 
@@ -45,7 +48,8 @@ class TolokaOperation:
     :param status: ``PENDING``, ``RUNNING``, ``SUCCESS``, ``FAIL``, or one that is not documented
     :param progress: 0 to 100; None when Toloka did not say
     :param parameters: what it works on, such as ``{"project_id": "1"}``
-    :param details: Toloka's own words on the outcome, any JSON
+    :param details: Toloka's own words on the outcome, any JSON; this and ``parameters`` are cut, with a note,
+        where they are longer than 8 KiB
     :param submitted: ISO 8601, UTC; so are ``started`` and ``finished``
     """
 
@@ -75,7 +79,7 @@ class TolokaOperation:
     def said(self) -> str:
         """What Toloka says of the operation's outcome, in one line, without a full stop."""
         said = str(self.details) if self.details not in (None, {}, []) else "no details"
-        return said.rstrip(".")
+        return shorten(said).rstrip(".")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict for XCom; the id is under ``operation_id``."""
@@ -137,21 +141,38 @@ class Pages(Generic[Item]):
     """
     Go through a list page by page, whoever carries the requests: send :attr:`next`, :meth:`take` its value.
 
+    A page that can't be a part of the whole list is an unreadable answer: one that says there are more behind
+    it and has none itself, one with what was on a page before, one more after :data:`MOST_PAGES`. A list that
+    says for ever that there are more comes to an end so, and never to a list that lacks something.
+
     :param page: makes the request for the page behind an id; None for the first
     """
 
     def __init__(self, page: Callable[[str | None], Request[Page[Item]]]) -> None:
         self._page = page
-        self._last: str | None = None
-        self.next: Request[Page[Item]] | None = page(None)
+        self._seen: set[str] = set()
+        self._taken = 0
+        self.next: Request[Page[Item]] | None = self._behind(None)
 
     def take(self, page: Page[Item]) -> tuple[Item, ...]:
         """Return a page's items, and go on to the next page, if there is one."""
-        last: str | None = page.items[-1].id if page.items else None
-        # A page that ends where the last one did is the same again: the service would go on for ever.
-        goes_on = page.has_more and last is not None and last != self._last
-        self._last, self.next = last, self._page(last) if goes_on else None
+        self._seen.update(item.id for item in page.items)
+        self._taken += 1
+        self.next = self._behind(page.items[-1].id) if page.has_more else None
         return page.items
+
+    def _behind(self, last: str | None) -> Request[Page[Item]]:
+        request = self._page(last)
+        return replace(request, parse=lambda response: self._checked(request.parse(response)))
+
+    def _checked(self, page: Page[Item]) -> Page[Item]:
+        if page.has_more and not page.items:
+            raise ValueError("an empty page that says there are more behind it")
+        if any(item.id in self._seen for item in page.items):
+            raise ValueError("a page with what was on a page before: the list goes in a circle")
+        if page.has_more and self._taken + 1 >= MOST_PAGES:
+            raise ValueError(f"a list of more than {MOST_PAGES} pages")
+        return page
 
 
 def archive_project(project_id: str) -> Request[TolokaOperation | None]:
@@ -269,7 +290,9 @@ def _list(
 
     def page(response: Response) -> Page[Item]:
         said = response.json()
-        return Page(tuple(item(one) for one in said["items"]), bool(said["has_more"]))
+        if not isinstance(said["items"], list):
+            raise TypeError(f"items is no list: {json_words(said['items'])}")
+        return Page(tuple(map(item, said["items"])), _flag(said["has_more"]))
 
     return Request("GET", f"/{kind}", page, query={**query, "sort": "id", "limit": str(limit)}, voice=tolokas)
 
@@ -278,14 +301,23 @@ def _operation_or_none(response: Response) -> TolokaOperation | None:
     return None if response.status == 204 else _operation(response.json())
 
 
+def _flag(value: Any) -> bool:
+    """Read true or false, as JSON or as text; anything else would be a guess at whether a list is whole."""
+    found = {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise TypeError(f"neither true nor false: {json_words(value)}")
+    return found
+
+
 def _operation(said: Any) -> TolokaOperation:
+    parameters = said.get("parameters")
     return TolokaOperation(
         id=checked_id(said["id"], "a Toloka operation's id"),
-        type=str(said["type"]),
-        status=str(said["status"]).upper(),
+        type=name_of(said["type"]),
+        status=word_of(said["status"]),
         progress=percent_of(said.get("progress")),
-        parameters=said.get("parameters") or {},
-        details=said.get("details"),
+        parameters=bounded(parameters) if isinstance(parameters, dict) else {},
+        details=bounded(said.get("details")),
         submitted=time_of(said.get("submitted")),
         started=time_of(said.get("started")),
         finished=time_of(said.get("finished")),
@@ -294,20 +326,23 @@ def _operation(said: Any) -> TolokaOperation:
 
 def _pool(said: Any) -> TolokaPool:
     return TolokaPool(
-        id=str(said["id"]),
-        project_id=str(said["project_id"]),
-        status=str(said["status"]).upper(),
-        name=str(said.get("private_name") or ""),
+        id=checked_id(said["id"], "the id of a Toloka pool or training"),
+        project_id=name_of(said["project_id"]),
+        status=word_of(said["status"]),
+        name=name_of(said.get("private_name")),
     )
 
 
 def _project(said: Any) -> TolokaProject:
     return TolokaProject(
-        id=str(said["id"]), status=str(said["status"]).upper(), name=str(said.get("public_name") or "")
+        id=checked_id(said["id"], "a Toloka project's id"),
+        status=word_of(said["status"]),
+        name=name_of(said.get("public_name")),
     )
 
 
 def _requester(response: Response) -> str:
     said = response.json()
-    names = said.get("public_name") or {}
-    return str(next(iter(names.values()), said["id"]))
+    names = said.get("public_name")
+    names = list(names.values()) if isinstance(names, dict) else [names] if names else []
+    return name_of(next(iter(names), said["id"]))

@@ -7,15 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from airflow_provider_archival.api.portable import Portable
+
 _FORMAT = "%Y-%m-%d %H:%M"
 _MINUTE = timedelta(minutes=1)
 # No issue is older, whatever it was imported from; the window before it is open all the same.
 _EARLIEST = datetime(1970, 1, 1)
+# From the whole time to a minute it takes 25 halvings, for each part that is too full.
+_HALVINGS = 30
 # What is quoted or escaped is no ORDER BY.
 _ORDER_BY = re.compile(
     r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.)|(?<![\w.-])order\s+by(?![\w.-])""",
     re.IGNORECASE | re.DOTALL,
 )
+
+
+class CountsDiffer(Portable):
+    """The counts of windows contradict the count of the whole, so nothing can be cut by them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,9 @@ def cut(part: Part, most: int, count: Callable[[Window], int], now: datetime) ->
 
     :param count: counts the issues in a window
     :param now: see :meth:`Window.halves`
+    :raises CountsDiffer: the counts do not fall as the windows get smaller, so there would be no end to it
     """
+    whole, asked = part, 0
     found: list[Part] = []
     waiting = [part]
     while waiting:
@@ -95,11 +105,22 @@ def cut(part: Part, most: int, count: Callable[[Window], int], now: datetime) ->
                 )
             found.append(part)
             continue
+        asked += 1
+        if asked > most_windows(whole.matched, most):
+            raise CountsDiffer(
+                f"of {whole.matched} issues ({whole.window}), {part.matched} are said to be in one of"
+                f" {asked} windows ({part.window}), and as many in others"
+            )
         earlier, later = halves
         matched = count(earlier)
         waiting.append(Part(later, count(later) if matched else part.matched))
         waiting.append(Part(earlier, matched))
     return found
+
+
+def most_windows(matched: int, most: int) -> int:
+    """Return into how many windows so many issues are cut on the way to parts of ``most``, at most."""
+    return _HALVINGS * (matched // most + 2)
 
 
 def without_order_by(jql: str) -> str:

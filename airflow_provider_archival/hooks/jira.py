@@ -135,17 +135,22 @@ class JiraCloudHook(ServiceHook):
 
     def check_login(self) -> None:
         """
-        Raise where Jira takes the caller for nobody, by what archiving needs anyway.
+        Raise where Jira takes the caller for nobody.
 
-        Nobody is no admin, so whoever is one is logged in. Only of others the name is asked for.
+        A token needs no scope for that which archiving does not need: whoever says that it lacks one has taken
+        it, and nobody is no admin.
         """
         try:
-            if not self.call(jira.is_admin()):
-                self.call(jira.myself())
+            self.call(jira.myself())
         except ServiceRefusal as refusal:
-            # Whoever says that a token lacks a scope has taken the token.
-            if not _lacks_scope(refusal.error):
+            if not _lacks_scope(refusal.error) and not self._is_admin():
                 raise
+
+    def _is_admin(self) -> bool:
+        try:
+            return self.call(jira.is_admin())
+        except ServiceRefusal:
+            return False
 
     def search_issues(self, jql: str, max_results: int = 50) -> tuple[str, ...]:
         """

@@ -10,8 +10,8 @@ import pendulum
 
 from airflow_provider_archival.api.http import BadRequest, Busy
 from airflow_provider_archival.api.jira import MAX_ISSUES_PER_TASK, JiraTask
-from airflow_provider_archival.api.windows import Part, Window, cut
-from airflow_provider_archival.exceptions import BadInput, ServiceRefusal, TooManyIssues
+from airflow_provider_archival.api.windows import CountsDiffer, Part, Window, cut, most_windows
+from airflow_provider_archival.exceptions import BadInput, CountsDoNotAddUp, ServiceRefusal, TooManyIssues
 from airflow_provider_archival.operators.jira_tasks import DEFAULT_CONN_ID, JiraTaskOperator
 from airflow_provider_archival.operators.parsing import flag_of, limit_of
 from airflow_provider_archival.operators.progress import Found, Progress, Submission
@@ -19,6 +19,8 @@ from airflow_provider_archival.operators.progress import Found, Progress, Submis
 # Counts are estimates: a window is cut until it is this much under the limit.
 _SAFE_SHARE = 0.9
 _MOST_SAMPLED = 1000
+# A count that falls by one with each task would take as many tasks as there are issues.
+_MORE_TASKS = 10
 
 
 class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
@@ -54,6 +56,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
     :raises BadInput: the JQL is empty
     :raises TooManyIssues: more than ``max_issues`` match, or more were created in one minute than Jira takes;
         not retried
+    :raises CountsDoNotAddUp: Jira's counts contradict each other; retried
     :raises ServiceRefusal: Jira finds fault with the JQL or the caller; not retried
     :raises ServiceFault: Jira is down; retried
     :raises JiraTaskFailed, JiraTaskCancelled, JiraTaskDead: how a task ended; retried
@@ -201,9 +204,21 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         def count(window: Window) -> int:
             return self.hook.count_issues(window.restrict(self.jql.strip()))
 
-        return cut(part, _safe(self._most()), count, pendulum.now("UTC"))
+        try:
+            return cut(part, _safe(self._most()), count, pendulum.now("UTC"))
+        except CountsDiffer as differ:
+            raise self._no_sum(str(differ)) from None
+
+    def _no_sum(self, why: str) -> CountsDoNotAddUp:
+        return CountsDoNotAddUp(
+            f"Jira's counts of the windows do not add up: {why}. No (more) issues are archived. Retry, or"
+            f" narrow the JQL so that one task takes what it matches. JQL: {self.jql.strip()}"
+        )
 
     def _replace(self, window: dict[str, Any], parts: list[Part], notes: dict[str, Any]) -> None:
+        windows = len(notes["windows"]) + len(parts)
+        if windows > most_windows(max(notes["matched"], sum(part.matched for part in parts)), self._most()):
+            raise self._no_sum(f"of {notes['matched']} issues, and after {windows} windows some are too full")
         at = notes["windows"].index(window)
         notes["windows"][at : at + 1] = [_noted(part) for part in parts]
         self.log.info("About %d issues: cut into %d windows", sum(part.matched for part in parts), len(parts))
@@ -240,7 +255,9 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
             return True
         if not window["task_ids"] or progress.notes.pop("adopted", False):
             return True
-        return bool(progress.notes["again"] and part.matched < window["left"])
+        most_tasks = 2 * (max(window["matched"], part.matched) // self._most()) + _MORE_TASKS
+        falls = progress.notes["again"] and part.matched < window["left"]
+        return bool(falls and len(window["task_ids"]) < most_tasks)
 
     def _submission(self, part: Part, window: dict[str, Any], notes: dict[str, Any]) -> Submission[JiraTask]:
         jql = part.window.restrict(self.jql.strip())

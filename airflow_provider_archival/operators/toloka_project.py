@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_archival.api import toloka
 from airflow_provider_archival.api.batches import OperationBatch, target_of, time_before
+from airflow_provider_archival.api.clean import shorten
 from airflow_provider_archival.api.http import Conflict
 from airflow_provider_archival.api.toloka import TolokaOperation, TolokaPool
 from airflow_provider_archival.exceptions import PoolsNotArchived, ServiceRefusal
@@ -242,7 +243,7 @@ class TolokaArchiveProjectOperator(TolokaJobOperator):
             except ServiceRefusal as refusal:
                 if not isinstance(refusal.error, Conflict):
                     raise
-                message = " ".join(refusal.error.messages) or str(refusal.error)
+                message = shorten(" ".join(refusal.error.messages) or str(refusal.error))
                 self._note_refused({step.target: id, "message": message}, notes)
                 continue
             if operation is not None and is_in_vain(operation):

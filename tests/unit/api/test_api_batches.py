@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_archival.api import toloka
 from airflow_provider_archival.api.batches import MOST_NAMED, OperationBatch, latest_of, time_before
-from airflow_provider_archival.api.toloka import Page, Pages, TolokaOperation
+from airflow_provider_archival.api.http import Response, UnreadableAnswer
+from airflow_provider_archival.api.toloka import Pages, TolokaOperation
 
 BATCH = OperationBatch("POOL.ARCHIVE", "7", "2026-01-01T00:00:00.000", 3)
 STATUSES = ("PENDING", "RUNNING", "SUCCESS", "FAIL")
@@ -95,24 +98,61 @@ def test_a_time_for_tolokas_filters_is_utc_without_a_zone(moment: float | str, t
 # --- pages ---
 
 
-def items_of(served: list[Page[TolokaOperation]]) -> tuple[list[str], list[str]]:
-    """Go through pages; return the ids found, and what was asked for."""
+def items_of(answers: Iterable[tuple[Iterable[str], bool]]) -> tuple[list[str], list[str]]:
+    """Go through pages, each some ids and whether there are more; return the ids, and what was asked for."""
     pages: Pages[TolokaOperation] = toloka.all_operations(type="POOL.ARCHIVE")
-    found, asked = [], []
+    found, asked, served = [], [], iter(answers)
     while pages.next is not None:
         asked.append(pages.next.target.partition("id_gt=")[2].partition("&")[0])
-        found += [one.id for one in pages.take(served.pop(0))]
+        ids, has_more = next(served)
+        items = [{"id": id, "type": "POOL.ARCHIVE", "status": "SUCCESS"} for id in ids]
+        body = json.dumps({"items": items, "has_more": has_more}).encode()
+        found += [one.id for one in pages.take(pages.next.read(Response(200, {}, body)))]
     return found, asked
 
 
-def page(ids: str, has_more: bool) -> Page[TolokaOperation]:
-    return Page(tuple(TolokaOperation(id, "POOL.ARCHIVE", "SUCCESS") for id in ids), has_more)
-
-
 def test_each_page_begins_behind_the_last() -> None:
-    assert items_of([page("ab", True), page("cd", True), page("e", False)]) == (list("abcde"), ["", "b", "d"])
+    assert items_of([("ab", True), ("cd", True), ("e", False)]) == (list("abcde"), ["", "b", "d"])
+    assert items_of([("ab", True), ("", False)]) == (list("ab"), ["", "b"])
 
 
-@pytest.mark.parametrize("last", [page("", True), page("b", True)])
-def test_a_page_that_leads_nowhere_is_the_last(last: Page[TolokaOperation]) -> None:
-    assert items_of([page("ab", True), last])[1] == ["", "b"]
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [
+        (("", True), "an empty page"),
+        (("b", True), "in a circle"),
+        (("ab", True), "in a circle"),
+        (("ab", False), "in a circle"),
+        (("ca", True), "in a circle"),
+    ],
+)
+def test_a_page_that_leads_nowhere_is_unreadable_and_no_end(last: tuple[str, bool], why: str) -> None:
+    with pytest.raises(UnreadableAnswer, match=why):
+        items_of([("ab", True), last])
+
+
+def test_pages_that_go_in_a_circle_are_no_list() -> None:
+    with pytest.raises(UnreadableAnswer, match="in a circle"):
+        items_of((ids, True) for ids in itertools.cycle(["ab", "cd", "ef"]))
+
+
+def test_a_list_that_never_ends_comes_to_an_end() -> None:
+    asked = 0
+
+    def served() -> Iterator[tuple[list[str], bool]]:
+        nonlocal asked
+        for asked in itertools.count(1):
+            yield [str(asked)], True
+
+    with pytest.raises(UnreadableAnswer, match=f"a list of more than {toloka.MOST_PAGES} pages"):
+        items_of(served())
+    assert asked == toloka.MOST_PAGES
+
+
+def test_a_page_may_be_read_twice() -> None:
+    """An answer with a secret in it is read again without the secret."""
+    pages: Pages[TolokaOperation] = toloka.all_operations()
+    assert pages.next is not None
+    item = {"id": "1", "type": "POOL.ARCHIVE", "status": "SUCCESS"}
+    response = Response(200, {}, json.dumps({"items": [item], "has_more": False}).encode())
+    assert pages.next.read(response) == pages.next.read(response)

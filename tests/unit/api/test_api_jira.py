@@ -281,6 +281,7 @@ def test_a_reports_errors_are_plain_data_for_xcom() -> None:
         "https://api.atlassian.com/ex/jira/11-22/rest/api/3/task/1010/",
         "http://127.0.0.1:8080/rest/api/3/task/1010?x=1",
         "1010",
+        1010,
         {"taskId": "1010"},
         {"id": "1010", "status": "ENQUEUED"},
         {"taskId": 1010},

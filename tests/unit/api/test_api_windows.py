@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_archival.api.windows import Part, Window, cut, without_order_by
+from airflow_provider_archival.api.windows import CountsDiffer, Part, Window, cut, without_order_by
 
 NOW = datetime(2026, 11, 21, 12, 0)
 MINUTES = st.datetimes(datetime(1971, 1, 1), NOW).map(lambda time: time.replace(second=0, microsecond=0))
@@ -40,6 +40,32 @@ def test_every_issue_is_in_exactly_one_window_and_none_is_too_full(
         assert part.matched == count(part.window)
         assert part.matched <= most or part.window.halves(NOW) is None
     assert all(one.matched + next.matched > most for one, next in pairwise(parts))
+
+
+@pytest.mark.parametrize("matched", [2, 250_000, 10**7])
+def test_a_count_that_never_falls_comes_to_an_end(matched: int) -> None:
+    asked: list[Window] = []
+
+    def count(window: Window) -> int:
+        asked.append(window)
+        return 200_000
+
+    most = 90_000 if matched > 2 else 1
+    with pytest.raises(CountsDiffer, match="200000 are said to be in one of"):
+        cut(Part(Window(), matched), most, count, NOW)
+    assert len(asked) <= 60 * (matched // most + 2)
+
+
+def test_all_issues_of_a_large_import_may_be_of_one_minute() -> None:
+    asked: list[Window] = []
+
+    def count(window: Window) -> int:
+        asked.append(window)
+        return 10**6 if holds(window, NOW) else 0
+
+    parts = cut(Part(Window(), 10**6), 90_000, count, NOW)
+    assert [part.matched for part in parts if part.matched] == [10**6]
+    assert len(asked) < 60
 
 
 @given(after=st.none() | MINUTES, minutes=st.integers(1, 10**7), is_open=st.booleans())

@@ -161,7 +161,8 @@ def test_many_waits_meet_a_quota_with_one_line_and_one_knock(
     async def watch_all() -> list[str]:
         async def watch() -> str:
             trigger = JiraTaskTrigger(task_id, "jira_cloud_default", 30, archival_sandbox.now() + 86400)
-            return next(event.payload["outcome"] async for event in trigger.run())
+            (outcome,) = [event.payload["outcome"] async for event in trigger.run()]
+            return str(outcome)
 
         return await asyncio.gather(*(watch() for _ in range(20)))
 

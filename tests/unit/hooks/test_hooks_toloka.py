@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_archival.api import http
 from airflow_provider_archival.api.batches import OperationBatch
 from airflow_provider_archival.exceptions import JobTimeout, ServiceFault, ServiceRefusal
+from airflow_provider_archival.hooks.base import ATTEMPTS
 from airflow_provider_archival.hooks.toloka import TolokaHook
 from airflow_provider_archival.sandbox.toloka_store import (
     PROJECT_ARCHIVED,
@@ -231,13 +232,36 @@ def test_a_faults_error_is_there_for_callers(hook: TolokaHook) -> None:
     assert (caught.value.error.status, caught.value.error.request_line) == (404, "GET /projects/4711")
 
 
-def test_a_list_that_gives_the_same_page_again_and_again_comes_to_an_end(
-    archival_sandbox: Sandbox, hook: TolokaHook
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"items": [{"id": "1", "project_id": "7", "status": "CLOSED"}], "has_more": True},
+        {"items": [], "has_more": True},
+        {"items": [], "has_more": "maybe"},
+    ],
+)
+def test_a_list_that_can_have_no_end_is_a_fault_and_no_shorter_list(
+    archival_sandbox: Sandbox, hook: TolokaHook, pauses: Pauses, page: dict[str, Any]
 ) -> None:
-    page = {"items": [{"id": "1", "project_id": "7", "status": "CLOSED"}], "has_more": True}
     archival_sandbox.fault("/api/v1/pools", times=None, status=200, body=page)
-    assert {pool.id for pool in hook.list_pools("7")} == {"1"}
-    assert len(archival_sandbox.requests("/api/v1/pools")) == 2
+    with pytest.raises(ServiceFault, match="unreadable answer") as caught:
+        list(hook.list_pools("7"))
+    assert caught.value.error.can_repeat
+    assert len(archival_sandbox.requests("/api/v1/pools")) <= 1 + ATTEMPTS
+    batch = OperationBatch("POOL.ARCHIVE", "7", "2000-01-01T00:00:00.000", 1)
+    with pytest.raises(ServiceFault, match="unreadable answer"):
+        asyncio.run(TolokaHook().aget_batch(batch))
+
+
+def test_a_page_that_comes_again_once_is_asked_for_again(
+    archival_sandbox: Sandbox, hook: TolokaHook, pauses: Pauses
+) -> None:
+    added = archival_sandbox.add_toloka_project(pools=301, status="CLOSED")
+    pool = {"id": added["pools"][0], "project_id": added["id"], "status": "CLOSED"}
+    archival_sandbox.fault(
+        "/api/v1/pools", status=200, body={"items": [pool], "has_more": True}, skip=1, times=1
+    )
+    assert len({pool.id for pool in hook.list_pools(added["id"])}) == 301
 
 
 def test_the_first_look_at_a_large_project_lists_only_what_is_in_it(
