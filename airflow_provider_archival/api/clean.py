@@ -239,8 +239,9 @@ def _size(value: Any, most: int) -> int:
         if isinstance(one, str):
             size += len(json.dumps(one)) if len(one) <= most else most + 1
         elif isinstance(one, (dict, list)):
-            # What is between the parts of an object takes twice as much.
-            size += 2 + _BETWEEN * len(one) * (2 if isinstance(one, dict) else 1)
+            # Between the parts of an object there is twice as much.
+            between = len(one) * (2 if isinstance(one, dict) else 1) - (1 if one else 0)
+            size += 2 + _BETWEEN * between
             if size <= most:
                 left.extend([*one, *one.values()] if isinstance(one, dict) else one)
         else:

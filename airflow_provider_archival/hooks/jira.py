@@ -137,8 +137,8 @@ class JiraCloudHook(ServiceHook):
         """
         Raise where Jira takes the caller for nobody.
 
-        A token needs no scope for that which archiving does not need: whoever says that it lacks one has taken
-        it, and nobody is no admin.
+        A token needs no scope for that which archiving does not need: whoever says that it lacks one has
+        taken it, and who is an admin is somebody.
         """
         try:
             self.call(jira.myself())
