@@ -362,13 +362,14 @@ class ServiceHook(BaseHook):
 
     # --- waiting ---
 
-    def wait_for(self, look: Callable[[], J], job: J, wait: Wait) -> J:
+    def wait_for(self, look: Callable[[], J], job: J, wait: Wait, limit: str = "timeout") -> J:
         """
         Look at a job again and again until it ends, through any number of passing faults.
 
         :param look: looks once, through :meth:`call` with one attempt
         :param job: the job as far as it is known
         :param wait: the schedule and the deadline
+        :param limit: the limit that set the deadline, in words
         :raises JobTimeout: the job did not end in time; it goes on at the service
         :raises ServiceRefusal: looking can't succeed any more
         """
@@ -387,7 +388,7 @@ class ServiceHook(BaseHook):
                 return job
             pause = wait.pause()
             if pause is None:
-                raise self.timed_out(job, wait.story)
+                raise self.timed_out(job, wait.story, limit)
             time.sleep(pause)
 
     def timed_out(self, job: Job, story: str | None = None, limit: str = "timeout") -> JobTimeout:

@@ -108,7 +108,9 @@ class JiraCloudHook(ServiceHook):
         """
         known = JiraTask(jira.task_id_of(task_id), "not seen yet")
         wait = Wait(self.name_of(known.id), poll_interval, time.time() + timeout)
-        return self.wait_for(lambda: self.call(jira.get_task(known.id), attempts=1), known, wait)
+        return self.wait_for(
+            lambda: self.call(jira.get_task(known.id), attempts=1), known, wait, f"timeout of {timeout:g} s"
+        )
 
     def cancel_task(self, task_id: str) -> bool:
         """

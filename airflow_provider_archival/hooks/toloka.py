@@ -139,7 +139,12 @@ class TolokaHook(ServiceHook):
         """
         known = TolokaOperation(operation_id, "unknown", "not seen yet")
         wait = Wait(self.name_of(operation_id), poll_interval, time.time() + timeout)
-        return self.wait_for(lambda: self.call(toloka.get_operation(operation_id), attempts=1), known, wait)
+        return self.wait_for(
+            lambda: self.call(toloka.get_operation(operation_id), attempts=1),
+            known,
+            wait,
+            f"timeout of {timeout:g} s",
+        )
 
     def list_operations(
         self, *, type: str | None = None, status: str | None = None, submitted_gte: str | None = None

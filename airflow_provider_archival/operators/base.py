@@ -350,6 +350,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         """Submit a job, unless it can be found; where another one is in the way, say so in the progress."""
         deadline = self.deadline_of(progress)
         if deadline.left <= 0:
+            if progress.blocked:
+                raise failures.blocked_too_long(self.hook, progress.last_blocker)
             raise failures.too_late(self.hook, deadline.limit, progress.jobs)
         for attempt in range(len(_PAUSES) + 1):
             since = progress.unsure_since
@@ -501,7 +503,8 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             self._defer(self.trigger_for(job, progress), self.deadline_of(progress))
         wait = Wait(self.hook.name_of(job.id), self.poll_interval, progress.end_time, is_known=True)
         try:
-            return self.hook.wait_for(lambda: self.look(job), job, wait)
+            limit = self.deadline_of(progress).limit
+            return self.hook.wait_for(lambda: self.look(job), job, wait, limit)
         except ServiceRefusal as refusal:
             if isinstance(refusal.error, NotFound):
                 raise failures.gone(self.hook, job) from None

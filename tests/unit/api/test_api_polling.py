@@ -211,3 +211,88 @@ def test_the_end_of_faults_is_told() -> None:
         wait.failed(ValueError("boom"))
     assert wait.saw(at(5)) == "Jira task 1: RUNNING, 5 % (the service answers again after 3 faults)"
     assert wait.saw(at(5)) is None
+
+
+# --- a job that does not go on as its progress says ---
+
+
+def asked_often(schedule: Schedule) -> None:
+    """Let the schedule's own pause grow to its longest."""
+    for _ in range(20):
+        schedule.pause()
+
+
+def test_a_progress_that_falls_resets_what_was_learnt_of_the_pace() -> None:
+    schedule = Schedule(30)
+    asked_often(schedule)
+    for now, progress in ((0, 50), (10, 99), (20, 10)):
+        schedule.saw(at(progress), now=now)
+    assert schedule.pause() >= 27
+    # What comes afterwards is learnt anew: 10 % in 90 s.
+    schedule.saw(at(20), now=110)
+    assert schedule.pause() >= 27
+    schedule.saw(at(90), now=740)
+    assert schedule.pause() >= 27
+    schedule.saw(at(99), now=821)
+    assert schedule.pause() == pytest.approx(4.5, abs=0.1)
+
+
+def test_a_job_that_goes_back_to_the_queue_is_not_asked_every_second() -> None:
+    schedule = Schedule(30)
+    asked_often(schedule)
+    schedule.saw(at(0), now=0)
+    schedule.saw(at(99), now=10)
+    assert schedule.pause() == 1
+    for now in range(11, 200, 10):
+        schedule.saw(at(0, "ENQUEUED"), now=now)
+        assert schedule.pause() >= 27
+
+
+@pytest.mark.parametrize("stands_at", [100, 100.0])
+def test_a_job_that_is_done_and_does_not_end_is_not_asked_every_second(stands_at: float) -> None:
+    schedule = Schedule(30)
+    asked_often(schedule)
+    schedule.saw(at(0), now=0)
+    for now in range(10, 3600, 30):
+        schedule.saw(at(stands_at), now=now)
+        assert schedule.pause() >= 27
+
+
+def test_a_job_that_stands_still_near_its_end_is_asked_ever_less() -> None:
+    schedule = Schedule(30)
+    asked_often(schedule)
+    schedule.saw(at(0), now=0)
+    schedule.saw(at(99), now=99)
+    now, pauses = 99.0, []
+    while now < 99 + 3600:
+        pauses.append(schedule.pause())
+        now += pauses[-1]
+        schedule.saw(at(99), now=now)
+    assert pauses[0] == 1
+    assert pauses[-1] >= 27
+    assert len(pauses) < 150
+
+
+def test_a_job_that_no_longer_tells_its_progress_is_asked_as_one_that_never_did() -> None:
+    schedule = Schedule(30)
+    asked_often(schedule)
+    schedule.saw(at(0), now=0)
+    schedule.saw(at(99), now=10)
+    schedule.saw(at(None), now=11)
+    assert schedule.pause() >= 27
+
+
+@pytest.mark.parametrize("seconds", [60, 600, 3600])
+def test_the_end_is_seen_soon_at_no_more_looks_than_a_fixed_pause(seconds: float) -> None:
+    """A job with whole per cents; a simulation of the looks."""
+    lags, looks = [], []
+    for start in range(20):
+        schedule, now, number = Schedule(30), start / 20, 1
+        while now < seconds:
+            schedule.saw(at(int(now / seconds * 100)), now=now)
+            now += schedule.pause()
+            number += 1
+        lags.append(now - seconds)
+        looks.append(number)
+    assert sum(lags) / len(lags) < (2 if seconds < 3600 else 4)
+    assert max(looks) <= seconds / 30 + 40
