@@ -56,7 +56,7 @@ class Destination:
             return text
         end = "/" if text.endswith("/") else ""
         path = os.path.abspath(os.path.expanduser(text[len(scheme) :]))
-        return f"{scheme}{path.rstrip('/')}{end}" or path
+        return f"{scheme.lower()}{path.rstrip('/')}{end}" or path
 
     @property
     def is_file(self) -> bool:
@@ -74,9 +74,10 @@ class Destination:
         :raises DestinationNotUsable: they can't, and a retry can't mend that
         :raises DestinationNotReachable: they can't now
         """
-        name = f".archival-{uuid.uuid4().hex}"
         with self._errors(_LASTING_AT_FIRST, "Nothing was asked for yet."):
-            target = self.target(name)
+            target = self.target("x.csv")
+            # As long as the file's own name, which may be too long.
+            name = f".archival-{uuid.uuid4().hex}".ljust(len(target.name.encode()), "x")
             with self._writing(target, target.parent / name) as part:
                 with part.open() as file:
                     file.write(b"archival\n")
