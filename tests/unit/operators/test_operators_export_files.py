@@ -343,6 +343,19 @@ def test_a_signature_is_in_no_error(
     assert "/files/x.csv" in str(caught.value)
 
 
+def test_a_signature_that_a_redirect_brings_is_in_no_error(
+    tries: Tries, signed: Signed, tmp_path: Path, everything: Callable[..., str]
+) -> None:
+    signed.tell(in_result={"fileUrl": f"{signed.server.url}/files/x.csv"})
+    signed.answer = lambda received: (
+        _xml(received) if "?" in received.path else (302, {"Location": f"/other.csv?{QUERY}"}, b"")
+    )
+    with pytest.raises(ServiceRefusal) as caught:
+        tries.run(JiraExportArchivedIssuesOperator, destination=str(tmp_path))
+    assert signed.server.received[1].path == f"/other.csv?{QUERY}"
+    assert SECRET not in everything(error=caught.value)
+
+
 def test_a_storage_that_can_not_be_reached_shows_no_signature(
     tries: Tries, signed: Signed, tmp_path: Path, everything: Callable[..., str], refused_url: str
 ) -> None:
