@@ -133,7 +133,15 @@ class FileTooLarge(_Portable, AirflowFailException):
 
 
 class FilesDiffer(_Portable, AirflowFailException):
-    """The files of several exports can't be one: their columns are not the same; nothing was saved."""
+    """The files of several exports can't be one, since they have no column in common; nothing was saved."""
+
+
+class DestinationNotUsable(_Portable, AirflowFailException):
+    """Files can't be saved to ``destination``, and a retry can't mend that; no export is lost by it."""
+
+
+class DestinationNotReachable(ArchivalException):
+    """Files can't be saved to ``destination`` now; the next try takes the file of the same export."""
 
 
 class CountsDoNotAddUp(ArchivalException):

@@ -78,12 +78,17 @@ def jira_restore() -> None:
         ]
         keys = []
         for path in paths:
-            with ObjectStoragePath(path).open("r", encoding="utf-8-sig", newline="") as file:
+            with ObjectStoragePath(path).open(
+                "r", encoding="utf-8-sig", errors="replace", newline=""
+            ) as file:
                 for row in csv.DictReader(iter(file.readline, "")):  # On Airflow 2 it can't be looped over.
+                    key = row.get("Issue key") or row.get("Work item key")
+                    if not key:
+                        continue
                     moment = pendulum.parse(row["ArchivedDate"], strict=False).start_of("second")
                     in_time = any(begin.start_of("second") <= moment <= end for begin, end in spans)
                     if in_time and not row.get("Parent"):
-                        keys.append(row["Issue key"])
+                        keys.append(key)
         return keys
 
     JiraUnarchiveIssuesOperator(

@@ -28,6 +28,7 @@ from airflow_provider_archival.api.http import (
     percent_of,
 )
 from airflow_provider_archival.api.times import time_of
+from airflow_provider_archival.api.urls import without_queries, without_query
 from airflow_provider_archival.api.voices import jiras
 
 MAX_KEYS_PER_REQUEST = 1000
@@ -68,10 +69,11 @@ class JiraTask:
     :param status: ``ENQUEUED``, ``RUNNING``, ``COMPLETE``, ``FAILED``, ``CANCEL_REQUESTED``, ``CANCELLED``,
         ``DEAD``, or one that is not documented
     :param progress: 0 to 100; None when Jira did not say
-    :param result: any JSON; what is longer than 8 KiB is cut, with a note
+    :param result: any JSON, cut with a note where it is longer than 8 KiB; no URL in it has its query, which
+        may be a signature
     :param submitted: ISO 8601, UTC, by Jira's clock; so are ``started`` and ``finished``
     :param elapsed_runtime: milliseconds
-    :param file_url: where the CSV of an export lies, where Jira says so
+    :param file_url: where the CSV of an export lies, where Jira says so; whole, so it is not to be shown
     """
 
     id: str
@@ -84,7 +86,11 @@ class JiraTask:
     started: str | None = None
     finished: str | None = None
     elapsed_runtime: int | None = None
-    file_url: str | None = None
+    file_url: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("result", "message", "description"):
+            object.__setattr__(self, name, without_queries(getattr(self, name)))
 
     @property
     def is_final(self) -> bool:
@@ -105,7 +111,7 @@ class JiraTask:
         return shorten(said).rstrip(".")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain dict for XCom; the id is under ``task_id``."""
+        """Return a plain dict for XCom; the id is under ``task_id``, and ``file_url`` has no query."""
         return {
             "task_id": self.id,
             "status": self.status,
@@ -117,7 +123,7 @@ class JiraTask:
             "started": self.started,
             "finished": self.finished,
             "elapsed_runtime": self.elapsed_runtime,
-            "file_url": self.file_url,
+            "file_url": self.file_url and without_query(self.file_url),
         }
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
@@ -20,6 +20,7 @@ from airflow_provider_archival.api import http
 from airflow_provider_archival.api.http import ApiError, Repeat, Request, Response
 from airflow_provider_archival.api.limits import RateLimit
 from airflow_provider_archival.api.polling import NEVER_SEEN, Job, Wait
+from airflow_provider_archival.api.urls import hidden, secrets_in, without_queries
 from airflow_provider_archival.api.voices import Voice, storages
 from airflow_provider_archival.exceptions import ConnectionNotUsable, JobTimeout, ServiceFault, ServiceRefusal
 from airflow_provider_archival.hooks.auth import ClientCredentials, Wire, renewing
@@ -133,6 +134,17 @@ class ServiceHook(BaseHook):
         except ApiError as error:
             raise self._in_airflows_terms(error) from None
 
+    def repeated(self, what: Callable[[], T], name: str) -> T:
+        """
+        Do something that does no harm twice, as often as :meth:`call` would send a request.
+
+        :param what: raises a ``ServiceFault`` where it may be repeated
+        :param name: what it is, for the log
+        """
+        method, _, path = name.partition(" ")
+        value: T = Retrying(**self._policy(Request(method, path, lambda response: None), ATTEMPTS))(what)
+        return value
+
     def close(self) -> None:
         """Close the connections; the hook can be used again afterwards."""
         if self._transport is not None:
@@ -189,9 +201,11 @@ class ServiceHook(BaseHook):
         :raises ServiceRefusal: the file can't be had from there
         :raises ServiceFault: it can't be had now, or was cut off
         """
+        seen = [url]
         try:
             for _ in range(_MAX_REDIRECTS):
                 request = Request("GET", url, lambda response: None, voice=self.voice_of_files())
+                _mask_all(secrets_in([url]))
                 response = self._fetch_once(url, sink)
                 if response.status not in _REDIRECTS or not response.headers.get("location"):
                     _read(response, request, self._site)
@@ -201,8 +215,12 @@ class ServiceHook(BaseHook):
                         )
                     return
                 url = urljoin(url, response.headers["location"])
+                seen.append(url)
             raise http.Redirected(f"GET {url}", ("too many redirects",), response.status)
         except ApiError as error:
+            # The queries may be signatures, and services and clients repeat them in their words.
+            error.messages = tuple(hidden(text, secrets_in(seen)) for text in error.messages)
+            error.request_line = hidden(error.request_line, secrets_in(seen))
             raise self._in_airflows_terms(error) from None
 
     def is_own(self, url: str) -> bool:
@@ -349,7 +367,7 @@ class ServiceHook(BaseHook):
     def _scrubbed(self, error: ApiError, site: Site | None = None) -> ApiError:
         site = site or self._site
         if site is not None:
-            error.messages = tuple(site.scrub(text) for text in error.messages)
+            error.messages = tuple(without_queries(site.scrub(text)) for text in error.messages)
             error.request_line = site.scrub(error.request_line)
             error.args = (error.request_line, error.messages, error.status, error.retry_after)
         return error
@@ -443,6 +461,10 @@ def _read(response: Response, request: Request[T], site: Site | None) -> T:
 
 
 def _mask(site: Site) -> None:
-    for secret in site.secrets:
+    _mask_all(site.secrets)
+
+
+def _mask_all(secrets: Iterable[str]) -> None:
+    for secret in secrets:
         if secret:
             mask_secret(secret)

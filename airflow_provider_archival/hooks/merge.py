@@ -6,18 +6,25 @@ import csv
 import io
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from airflow_provider_archival.api.urls import without_query
 from airflow_provider_archival.exceptions import FilesDiffer
 from airflow_provider_archival.hooks.base import ServiceHook
-from airflow_provider_archival.hooks.download import Saved, download, target_of
+from airflow_provider_archival.hooks.csv_text import reading
+from airflow_provider_archival.hooks.destination import Destination
+from airflow_provider_archival.hooks.download import Saved, download
 
-# As the header names the column, in small letters and without what is between words.
-_KEY_COLUMNS = {"issuekey", "key"}
-_LONGEST_FIELD = 2**31 - 1
+# As headers name the column, the surest first, in small letters and without what is between words.
+_KEY_COLUMNS = ("issuekey", "workitemkey", "key")
+_MOST_SHOWN = 500
+
+Column = tuple[str, int]
+"""A column's name, and how many columns of this name are before it in the same header."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,24 @@ class Merged(Saved):
     dropped: int | None = None
 
 
+@dataclass(frozen=True)
+class _File:
+    """
+    A CSV, and what its rows have.
+
+    :param columns: those of the header, and behind them one without a name for each cell that a row has more
+    :param key: where the issues' key is
+    """
+
+    path: Path
+    columns: tuple[Column, ...]
+    key: int | None
+
+    @property
+    def key_names(self) -> list[str]:
+        return [] if self.key is None else [self.columns[self.key][0]]
+
+
 def merge(
     hook: ServiceHook,
     urls: Sequence[str],
@@ -42,85 +67,112 @@ def merge(
     max_bytes: int | None = None,
 ) -> Merged:
     """
-    Save the CSVs at ``urls`` as one, each issue once.
+    Save the CSVs at ``urls`` as one in UTF-8, each issue once: its first row.
 
-    They come one after the other to a temporary folder of this machine; the one file is under a temporary
-    name until it is complete. Columns are told by the first file's header.
+    The columns are those of all files, told by their name and by their place among those of the same name;
+    these stand together. No value is left out: a row that is longer than its header has its other cells in
+    columns without a name. Rows without any value are left out, those without a key are all kept.
+
+    The files lie in a temporary folder of this machine meanwhile; the one file is under a temporary name
+    until it is complete.
 
     :param max_bytes: of each of the files
+    :raises FilesDiffer: a file has no column that one of the others has
+    :raises DestinationNotUsable: the destination can't be written to, and a retry can't mend that
+    :raises DestinationNotReachable: the destination can't be written to now
     """
-    target = target_of(destination, name, conn_id)
-    part = target.parent / f"{target.name}.part"
-    try:
-        with tempfile.TemporaryDirectory() as folder, part.open("wb") as raw:
+    to = Destination(destination, conn_id)
+    with tempfile.TemporaryDirectory() as folder:
+        files: list[_File] = []
+        for number, url in enumerate(urls):
+            download(hook, url, folder, f"{number}.csv", max_bytes=max_bytes)
+            files.append(_looked_at(Path(folder) / f"{number}.csv", files))
+        _check(files, urls)
+        with to.saving(name) as part, part.open() as raw:
             text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
-            merging = _Merging(text, Path(folder))
-            with closing(merging):
-                for number, url in enumerate(urls):
-                    download(hook, url, folder, f"{number}.csv", max_bytes=max_bytes)
-                    file = Path(folder) / f"{number}.csv"
-                    merging.add(file, url)
-                    file.unlink()
+            with closing(_Merging(text, files, Path(folder))) as merging:
+                merging.write()
                 text.flush()
                 size = int(raw.tell())
-        part.replace(target)
-    finally:
-        if part.exists():
-            part.unlink()
-    dropped = merging.dropped if merging.key is not None else None
-    return Merged(str(target), merging.rows, size, dropped)
+    dropped = merging.dropped if any(file.key is not None for file in files) else None
+    return Merged(str(to.target(name)), merging.rows, size, dropped)
+
+
+def _looked_at(path: Path, others: Sequence[_File]) -> _File:
+    """Read a file once to see which columns it has; the key's is named as in the files before."""
+    with reading(path) as rows:
+        names = [name.strip() for name in next(_filled(rows), [])]
+        width = len(names)
+        longer = (row for row in rows if len(row) > width)
+        names += [""] * (max((_filled_width(row) for row in longer), default=width) - width)
+    key = _key_column(names)
+    key_name = next((name for file in others for name in file.key_names), "" if key is None else names[key])
+    before = Counter() if key is None else Counter([key_name])
+    columns = []
+    for at, name in enumerate(names):
+        columns.append((key_name, 0) if at == key else (name, before[name]))
+        before[name] += at != key
+    return _File(path, tuple(columns), key)
+
+
+def _check(files: Sequence[_File], urls: Sequence[str]) -> None:
+    """Refuse what can't be an export of the same site."""
+    for file, url in zip(files, urls, strict=True):
+        others = {name for other in files if other is not file for name, _ in other.columns}
+        own = dict.fromkeys(name for name, _ in file.columns)
+        if own and others and not own.keys() & others - {""}:
+            raise FilesDiffer(
+                f"The exports can't be merged: {without_query(url)} has no column that another one has."
+                f" Its columns are {_shown(own)}; the others have {_shown(sorted(others))}. Leave merge out:"
+                " then each is a file of its own."
+            )
+
+
+def _shown(names: Iterable[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
 
 
 class _Merging:
-    def __init__(self, text: io.TextIOWrapper, folder: Path) -> None:
-        csv.field_size_limit(_LONGEST_FIELD)
+    """Writes the files to one, the header first; nobody else reads what it keeps, and it is gone with it."""
+
+    def __init__(self, text: io.TextIOWrapper, files: Sequence[_File], folder: Path) -> None:
         self._text, self._writer = text, csv.writer(text)
+        self._files, self._header = files, _union(files)
         self._seen = sqlite3.connect(folder / "seen.db", isolation_level=None)
         self._seen.execute("PRAGMA journal_mode = OFF")
         self._seen.execute("PRAGMA synchronous = OFF")
         self._seen.execute("CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
-        # One transaction for all: nobody else reads it, and it does not outlive the merge.
         self._seen.execute("BEGIN")
-        self._header: list[str] | None = None
-        self.key: int | None = None
         self.rows = self.dropped = 0
 
-    def add(self, file: Path, url: str) -> None:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            rows = csv.reader(text)
-            header = next(rows, None)
-            if header is None:
-                return
-            if self._header is None:
-                self._header = header
-                self.key = _key_column(header)
-                self._writer.writerow(header)
-            for row in self._in_order(rows, header, url):
-                self._take(row)
+    def write(self) -> None:
+        if self._header:
+            self._writer.writerow([name for name, _ in self._header])
+        for file in self._files:
+            with reading(file.path) as rows:
+                filled = _filled(rows)
+                next(filled, None)
+                for row in filled if file.key is None else self._new(filled, file.key):
+                    self._writer.writerow(self._in_order(row, file))
+                    self.rows += 1
 
-    def _in_order(self, rows: Iterator[list[str]], header: list[str], url: str) -> Iterator[list[str]]:
-        """Yield the rows with their columns in the first file's order."""
-        if header == self._header:
-            yield from rows
-            return
-        assert self._header is not None
-        if sorted(header) != sorted(self._header):
-            raise FilesDiffer(
-                f"The exports have different columns, so they can't be merged: {url} has {', '.join(header)},"
-                f" the first one {', '.join(self._header)}. Leave merge out: then each is a file of its own."
-            )
-        order = [header.index(name) for name in self._header]
+    def _new(self, rows: Iterator[list[str]], key: int) -> Iterator[list[str]]:
+        """Yield the rows whose issue was not there yet, and those that name none."""
+        insert = "INSERT OR IGNORE INTO seen VALUES (?)"
         for row in rows:
-            yield [row[at] for at in order]
-
-    def _take(self, row: list[str]) -> None:
-        if self.key is not None and self.key < len(row):
-            insert = "INSERT OR IGNORE INTO seen VALUES (?)"
-            if not self._seen.execute(insert, (row[self.key],)).rowcount:
+            name = row[key].strip() if key < len(row) else ""
+            if not name or self._seen.execute(insert, (name,)).rowcount:
+                yield row
+            else:
                 self.dropped += 1
-                return
-        self._writer.writerow(row)
-        self.rows += 1
+
+    def _in_order(self, row: list[str], file: _File) -> Sequence[str]:
+        """Return a row's cells under the header's columns, empty ones where it has none."""
+        if file.columns == self._header and len(row) == len(file.columns):
+            return row
+        cells = dict(zip(file.columns, row, strict=False))
+        return [cells.get(column, "") for column in self._header]
 
     def close(self) -> None:
         self._seen.close()
@@ -128,6 +180,27 @@ class _Merging:
             self._text.detach()
 
 
-def _key_column(header: list[str]) -> int | None:
+def _union(files: Sequence[_File]) -> tuple[Column, ...]:
+    """Return the columns of all files: names as they come, the same ones together, those without one last."""
+    most = Counter[str]()
+    for file in files:
+        for name, before in file.columns:
+            most[name] = max(most[name], before + 1)
+    unnamed = most.pop("", 0)
+    named = [(name, number) for name, count in most.items() for number in range(count)]
+    return (*named, *(("", number) for number in range(unnamed)))
+
+
+def _filled(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Yield the rows that have a value."""
+    return (row for row in rows if any(map(str.strip, row)))
+
+
+def _filled_width(row: list[str]) -> int:
+    """Return how many cells a row has without the empty ones at its end."""
+    return next((at for at in range(len(row), 0, -1) if row[at - 1].strip()), 0)
+
+
+def _key_column(header: Sequence[str]) -> int | None:
     names = ["".join(letter for letter in name.lower() if letter.isalnum()) for name in header]
-    return next((at for at, name in enumerate(names) if name in _KEY_COLUMNS), None)
+    return next((names.index(name) for name in _KEY_COLUMNS if name in names), None)

@@ -47,7 +47,7 @@ class Policy:
         self._counts_pauses = deadline is None
         self._deadline = time.time() + LONGEST if deadline is None else deadline
         self._paused = 0
-        self._last: ApiError | None = None
+        self._raised: BaseException | None = None
 
     @property
     def for_tenacity(self) -> dict[str, Any]:
@@ -61,8 +61,9 @@ class Policy:
             "reraise": True,
         }
 
-    def _may_repeat(self, error: BaseException) -> bool:
-        if not isinstance(error, ApiError) or not error.can_repeat:
+    def _may_repeat(self, raised: BaseException) -> bool:
+        error = _api_error(raised)
+        if error is None or not error.can_repeat:
             return False
         return self._request.repeat is Repeat.FREELY or error.surely_undone
 
@@ -70,8 +71,9 @@ class Policy:
         return self._is_enough(state) or self._is_too_long(state)
 
     def _is_enough(self, state: RetryCallState) -> bool:
-        self._last = _error_of(state)
-        is_pause = isinstance(self._last, TooManyRequests) and bool(self._last.retry_after)
+        self._raised = state.outcome.exception() if state.outcome else None
+        error = _api_error(self._raised)
+        is_pause = isinstance(error, TooManyRequests) and bool(error.retry_after)
         if is_pause and self._attempts > 1 and not self._counts_pauses:
             self._paused += 1
             return False
@@ -86,8 +88,8 @@ class Policy:
         return min(max(_backoff(state), asked), max(self._deadline - time.time(), 0.0))
 
     def _check_deadline(self, state: RetryCallState) -> None:
-        if self._last is not None and time.time() >= self._deadline:
-            raise self._last
+        if self._raised is not None and time.time() >= self._deadline:
+            raise self._raised
 
     def _log(self, state: RetryCallState) -> None:
         error = _error_of(state)
@@ -98,5 +100,10 @@ class Policy:
 
 
 def _error_of(state: RetryCallState) -> ApiError | None:
-    error = state.outcome.exception() if state.outcome else None
+    return _api_error(state.outcome.exception()) if state.outcome else None
+
+
+def _api_error(raised: BaseException | None) -> ApiError | None:
+    """Return what a service answered, also out of one of this provider's exceptions that carries it."""
+    error = getattr(raised, "error", raised)
     return error if isinstance(error, ApiError) else None

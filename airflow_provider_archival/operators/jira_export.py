@@ -6,17 +6,29 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 
 from airflow_provider_archival.api.date_ranges import PERIODS, DateRange
 from airflow_provider_archival.api.http import BadRequest, Busy, Forbidden, NotFound
 from airflow_provider_archival.api.jira import ExportFilter, JiraTask
+from airflow_provider_archival.api.urls import is_whole, without_query
 from airflow_provider_archival.exceptions import BadInput, FileNotAvailable, ServiceRefusal
 from airflow_provider_archival.operators.jira_tasks import DEFAULT_CONN_ID, JiraTaskOperator
-from airflow_provider_archival.operators.parsing import date_of, flag_of, names_of
+from airflow_provider_archival.operators.parsing import (
+    conn_id_of,
+    date_of,
+    flag_of,
+    limit_of,
+    names_of,
+    text_of,
+)
 from airflow_provider_archival.operators.progress import Progress, Submission
+
+if TYPE_CHECKING:
+    from airflow_provider_archival.hooks.destination import Destination
 
 FIRST_ARCHIVED_AFTER = pendulum.date(2002, 1, 1)
 """Where a range of dates has no beginning it begins here, before there was any Jira."""
@@ -42,9 +54,12 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
     XCom: ``{"tasks": [{"task_id", "status", "file_url", …}], "files": [{"task_id", "file_url", "path",
     "rows", "bytes"}]}``. A file is listed where Jira tells its URL; ``path``, ``rows`` and ``bytes``
     are None without ``destination``. Files that were merged are one, with neither ``task_id`` nor
-    ``file_url``.
+    ``file_url``. A URL's query is left out everywhere (``?***``), since it may be a signature that opens the
+    file: give a ``destination`` to have such a file.
 
     .. seealso:: https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issues/#api-rest-api-3-issues-archive-export-put
+
+    None, ``""``, blanks and ``"None"`` (what a template makes of None) mean "not given" for all of these:
 
     :param projects: project keys; None for all. A list, an XCom, a string with commas or white space, JSON
     :param archived_by: account ids; None for all
@@ -56,10 +71,14 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
     :param reporters: account ids; None for all
     :param destination: where to put the CSV: a folder, or a path that ends in ``.csv``, as a local path or
         any Airflow object storage URL (``s3://conn_id@bucket/path``); None leaves it at Jira. In a folder
-        each export is a file, named after its task.
-    :param destination_conn_id: the connection of the object storage, if the URL does not name it
+        each export is a file, named after its task. It is tried before anything is exported; where saving
+        fails after the export, a retry takes the same export's file (where Airflow can remember that: 3.3
+        and later).
+    :param destination_conn_id: the connection of the object storage, if the URL does not name it; a text that
+        rendered to nothing or to ``"None"`` is an error
     :param split_by: ``day``, ``month`` or ``year``: an export for each; needs ``archived_after``
-    :param merge: make one CSV of all exports, each issue once; needs ``destination``
+    :param merge: make one CSV of all exports, each issue once, with the columns of all; needs
+        ``destination``. The files lie on the worker's disk meanwhile.
     :param max_file_bytes: how large a file at Jira may be that is saved; None for no limit
     :param jira_conn_id: the Airflow connection
     :param wait_for_completion: see :class:`~airflow_provider_archival.operators.base.RemoteJobOperator`, as
@@ -70,6 +89,8 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
     :raises ServiceFault: Jira is down, or runs another export; retried
     :raises JiraTaskFailed, JiraTaskCancelled, JiraTaskDead: how the task ended; retried
     :raises JobTimeout: ``timeout`` passed; the Jira task goes on unless ``cancel_on_timeout``
+    :raises DestinationNotUsable: files can't be saved to ``destination``; not retried
+    :raises DestinationNotReachable: they can't be saved there now; retried
     :raises FileTooLarge, FilesDiffer: a file is above ``max_file_bytes``, or can't be merged; not retried
     :raises FileNotAvailable: there is a ``destination``, but Jira tells no URL; not retried
     """
@@ -85,6 +106,7 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         "destination_conn_id",
         "split_by",
         "merge",
+        "max_file_bytes",
         "jira_conn_id",
     )
 
@@ -97,11 +119,11 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         archived_before: Any = None,
         issue_types: Any = None,
         reporters: Any = None,
-        destination: str | None = None,
+        destination: Any = None,
         destination_conn_id: str | None = None,
         split_by: str | None = None,
         merge: bool = False,
-        max_file_bytes: int | None = None,
+        max_file_bytes: Any = None,
         jira_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
@@ -118,9 +140,14 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         self.merge = merge
         self.max_file_bytes = max_file_bytes
         self.jira_conn_id = jira_conn_id
+        self._filter_read: ExportFilter | None = None
+        # Where files lie, by task, as the answers to the submits told it; whole, so nowhere but here.
+        self._file_urls: dict[str, str] = {}
 
     def asked(self) -> dict[str, Any]:
-        others = ("destination", "destination_conn_id", "merge")
+        # What can't be read, such as a list that contains itself, can't be shown either.
+        self._filter()
+        others = ("destination", "destination_conn_id", "merge", "max_file_bytes")
         return {name: str(getattr(self, name)) for name in self.template_fields if name not in others}
 
     def submit_next(self, progress: Progress[JiraTask]) -> Iterator[Submission[JiraTask]]:
@@ -131,7 +158,7 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         left = [one for one in notes["ranges"] if one["task_id"] is None]
         if left:
             after, before = left[0]["after"], left[0]["before"]
-            export_filter = replace(self.export_filter(), archived_after=after, archived_before=before)
+            export_filter = replace(self._filter(), archived_after=after, archived_before=before)
             self.log.info("Exporting archived issues: %s", export_filter.to_json() or "all")
             yield Submission(lambda: self._send(export_filter, left[0], notes))
 
@@ -179,8 +206,8 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
     def result(self, progress: Progress[JiraTask]) -> dict[str, Any]:
         found = []
         for task in progress.jobs:
-            url = task.file_url or progress.notes.get("file_urls", {}).get(task.id)
-            if url and task.succeeded:
+            url = self._file_url(task, progress.notes) if task.succeeded else None
+            if url:
                 found.append((task, url))
             elif task.succeeded:
                 self._tell_of_no_file(task)
@@ -190,29 +217,53 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
 
     def _ranges(self) -> list[DateRange | None]:
         """Check the parameters, and return the range of each export; None for all dates."""
-        if self.destination and not self.wait_for_completion:
+        destination = self._destination
+        if destination and not self.wait_for_completion:
             raise BadInput(
                 "destination needs wait_for_completion=True: there is no file before the export ends"
             )
-        if self._merges() and not self.destination:
+        if self._merges() and not destination:
             raise BadInput("merge needs a destination: there is no other place for the one CSV")
-        whole = self._range(self.export_filter())
-        period = str(self.split_by).strip().lower() if self.split_by else "none"
+        self._most_bytes()
+        ranges = self._split(self._range(self._filter()))
+        if ranges[1:] and destination and destination.is_file and not self._merges():
+            raise BadInput(
+                f"destination is one file ({destination.text}), and split_by makes several: give a folder, or"
+                " merge=True"
+            )
+        if destination:
+            destination.check()
+        return ranges
+
+    def _split(self, whole: DateRange | None) -> list[DateRange | None]:
+        period = (text_of(self.split_by, "split_by") or "none").lower()
         if period == "none":
             return [whole]
         if period not in PERIODS:
             raise BadInput(f"split_by must be one of {', '.join(PERIODS)}, or None; got {self.split_by!r}")
         if date_of(self.archived_after, "archived_after") is None or whole is None:
             raise BadInput("split_by needs archived_after: the first day of the first export")
-        if self.destination and self.destination.endswith(".csv") and not self._merges():
-            raise BadInput(
-                f"destination is one file ({self.destination}), and split_by makes several: give a folder, or"
-                " merge=True"
-            )
         return list(whole.split(period))
+
+    def _filter(self) -> ExportFilter:
+        """Read the filter once: some lists can't be read again, and nobody wants a warning twice."""
+        if self._filter_read is None:
+            self._filter_read = self.export_filter()
+        return self._filter_read
+
+    @cached_property
+    def _destination(self) -> Destination | None:
+        from airflow_provider_archival.hooks.destination import Destination
+
+        given = text_of(self.destination, "destination")
+        conn_id = conn_id_of(self.destination_conn_id, "destination_conn_id")
+        return None if given is None else Destination(given, conn_id)
 
     def _merges(self) -> bool:
         return flag_of(self.merge, "merge")
+
+    def _most_bytes(self) -> int | None:
+        return limit_of(self.max_file_bytes, "max_file_bytes")
 
     @staticmethod
     def _range(export_filter: ExportFilter) -> DateRange | None:
@@ -244,10 +295,27 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
             notes["ranges"][at : at + 1] = [_noted(half) for half in halves]
             return None
         if task.file_url:
-            notes.setdefault("file_urls", {})[task.id] = task.file_url
+            self._file_urls[task.id] = task.file_url
+            notes.setdefault("file_urls", {})[task.id] = without_query(task.file_url)
         return task
 
     # --- the files ---
+
+    def _file_url(self, task: JiraTask, notes: dict[str, Any]) -> str | None:
+        """Return where a task's file lies; what was remembered without its query is asked for again."""
+        url = task.file_url or self._file_urls.get(task.id) or notes.get("file_urls", {}).get(task.id)
+        if url is None or is_whole(url) or not self._destination:
+            return url
+        url = self._file_urls.get(task.id) or self.look_firmly(task).file_url
+        if url is None:
+            raise FileNotAvailable(
+                f"Jira task {task.id} ended well, but Jira told where its CSV lies only when the export was"
+                " submitted, with a signature that is kept nowhere: the link is in the e-mail that it sent to"
+                f" the connection's account. So nothing could be saved to {self._destination.text}. With"
+                " deferrable=False the file of another export is.",
+                task.to_dict(),
+            )
+        return url
 
     def _files(self, found: list[tuple[JiraTask, str]]) -> list[dict[str, Any]]:
         """Save the files; where one is not at the URL that is known any more, ask Jira for it anew."""
@@ -277,67 +345,18 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         return is_signed and isinstance(refusal.error, (BadRequest, Forbidden))
 
     def _saved(self, found: list[tuple[JiraTask, str]]) -> list[dict[str, Any]]:
-        one_file = self.destination and (self._merges() or self.destination.endswith(".csv"))
-        return self._merged(found) if one_file and len(found) > 1 else [self._file(*one) for one in found]
+        from airflow_provider_archival.operators.export_files import save
 
-    def _merged(self, found: list[tuple[JiraTask, str]]) -> list[dict[str, Any]]:
-        from airflow_provider_archival.hooks.merge import merge
-
-        assert self.destination
-        saved = merge(
-            self.hook,
-            [url for _, url in found],
-            self.destination,
-            f"jira-archived-issues-{found[0][0].id}.csv",
-            conn_id=self.destination_conn_id,
-            max_bytes=self.max_file_bytes,
-        )
-        if saved.dropped is None:
-            self.log.warning(
-                "No column of the exports is known as the issues' key, so issues that are in two of them are"
-                " in %s twice",
-                saved.path,
-            )
-        else:
-            self.log.info("%d rows were of issues that were there already: left out", saved.dropped)
-        self.log.info(
-            "%d exports, merged: %d rows, %d bytes at %s", len(found), saved.rows, saved.bytes, saved.path
-        )
-        whole = {"path": saved.path, "rows": saved.rows, "bytes": saved.bytes}
-        return [{"task_id": None, "file_url": None, **whole}]
-
-    def _file(self, task: JiraTask, url: str) -> dict[str, Any]:
-        from airflow_provider_archival.hooks.download import download
-
-        found: dict[str, Any] = {
-            "task_id": task.id,
-            "file_url": url,
-            "path": None,
-            "rows": None,
-            "bytes": None,
-        }
-        if not self.destination:
-            self.log.info("Jira task %s: the CSV lies at %s", task.id, url)
-            return found
-        saved = download(
-            self.hook,
-            url,
-            self.destination,
-            f"jira-archived-issues-{task.id}.csv",
-            conn_id=self.destination_conn_id,
-            max_bytes=self.max_file_bytes,
-        )
-        self.log.info("Jira task %s: %d rows, %d bytes at %s", task.id, saved.rows, saved.bytes, saved.path)
-        return {**found, "path": saved.path, "rows": saved.rows, "bytes": saved.bytes}
+        return save(self.hook, found, self._destination, self._merges(), self._most_bytes())
 
     def _tell_of_no_file(self, task: JiraTask) -> None:
         message = (
             f"Jira task {task.id} ended well, but Jira does not tell where its CSV lies: the link is in the"
             " e-mail that it sent to the connection's account."
         )
-        if self.destination:
+        if self._destination:
             raise FileNotAvailable(
-                f"{message} So nothing could be saved to {self.destination}.", task.to_dict()
+                f"{message} So nothing could be saved to {self._destination.text}.", task.to_dict()
             )
         self.log.warning("%s", message)
 

@@ -68,7 +68,7 @@ class _IssuesByKeyOperator(BaseOperator):
         raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, Any]:
-        wanted = names_of(self.issue_ids_or_keys, "issue_ids_or_keys")
+        wanted = names_of(self.issue_ids_or_keys, "issue_ids_or_keys", is_required=True)
         try:
             wanted = jira.issue_ids_or_keys_of(wanted)
         except ValueError as error:
@@ -171,14 +171,15 @@ class JiraArchiveIssuesOperator(_IssuesByKeyOperator):
     .. seealso:: https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issues/#api-rest-api-3-issue-archive-put
 
     :param issue_ids_or_keys: any number of ids or keys: a list, an XCom, a string with commas or white
-        space, JSON, or what a list renders to. Repeats are dropped, order is kept; none at all succeeds and
-        does nothing.
+        space, JSON, or what a list renders to. Repeats are dropped, order is kept; an empty list succeeds and
+        does nothing, while None, ``""`` and ``"None"`` (an upstream task that returned nothing) are errors. A
+        None in a list is left out, with a warning.
     :param jira_conn_id: the Airflow connection
     :param fail_on_partial_error: fail the task (and don't retry it) when any issue was not archived;
         otherwise return the report, even when nothing could be archived
     :param max_concurrent_requests: how many requests may be under way at the same time
     :param durable: go on in a retry where an earlier try stopped; False always asks for all
-    :raises BadInput: something in the list is neither an id nor a key; nothing was sent
+    :raises BadInput: nothing is given, or something in the list is neither an id nor a key; nothing was sent
     :raises JiraPartialError: some issues were not archived
     :raises ServiceRefusal: no login, no admin, not a Premium plan; not retried
     :raises ServiceFault: Jira is down or busy; retried

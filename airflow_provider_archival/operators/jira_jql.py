@@ -13,7 +13,7 @@ from airflow_provider_archival.api.jira import MAX_ISSUES_PER_TASK, JiraTask
 from airflow_provider_archival.api.windows import CountsDiffer, Part, Window, cut, most_windows
 from airflow_provider_archival.exceptions import BadInput, CountsDoNotAddUp, ServiceRefusal, TooManyIssues
 from airflow_provider_archival.operators.jira_tasks import DEFAULT_CONN_ID, JiraTaskOperator
-from airflow_provider_archival.operators.parsing import flag_of, limit_of
+from airflow_provider_archival.operators.parsing import flag_of, limit_of, required
 from airflow_provider_archival.operators.progress import Found, Progress, Submission
 
 # Counts are estimates: a window is cut until it is this much under the limit.
@@ -309,16 +309,20 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
 
     def _most(self) -> int:
         most = limit_of(self.issues_per_task, "issues_per_task")
+        if most is None:
+            return MAX_ISSUES_PER_TASK
         if not most:
             raise BadInput("issues_per_task must be a whole number from 1 on")
         return min(most, MAX_ISSUES_PER_TASK)
 
     def _checked(self) -> tuple[str, int | None, bool]:
-        if not isinstance(self.jql, str) or not self.jql.strip():
+        advice = "give a JQL with a restriction, such as: project = ABC AND updated < -2y; "
+        jql = required(self.jql, "jql", advice)
+        if not isinstance(jql, str):
             raise BadInput(
-                "jql is empty: give a JQL with a restriction, such as: project = ABC AND updated < -2y"
+                f"jql must be a text, such as: project = ABC AND updated < -2y; got a {type(jql).__name__}"
             )
-        return self.jql.strip(), limit_of(self.max_issues, "max_issues"), flag_of(self.is_dry_run, "dry_run")
+        return jql.strip(), limit_of(self.max_issues, "max_issues"), flag_of(self.is_dry_run, "dry_run")
 
 
 def _safe(most: int) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -13,41 +15,128 @@ import pendulum
 
 from airflow_provider_archival.exceptions import BadInput
 
+log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"[\w-]+")
+# What a template makes of None (Python's, or JSON's) and of nothing.
+_NOTHING = frozenset({"", "None", "none", "null"})
+_DEEPEST = 20
 
 
-def names_of(value: Any, parameter: str) -> list[str]:
+def is_given(value: Any) -> bool:
+    """Say whether a parameter has a value: not None, nor what a template makes of None or of nothing."""
+    return not (value is None or (isinstance(value, str) and value.strip() in _NOTHING))
+
+
+def required(value: Any, parameter: str, advice: str = "") -> Any:
+    """Return a parameter that has to have a value, or raise ``BadInput`` that asks what upstream gave."""
+    if is_given(value):
+        return value
+    raise BadInput(
+        f"{parameter} is empty: {advice}got {_shown(value)}. What did upstream give? A template renders the"
+        " XCom of a task that returned nothing to 'None', and nothing at all to ''. Mend what gives it, then"
+        " clear this task."
+    )
+
+
+def id_text_of(value: Any, parameter: str) -> str:
+    """Return an id, which a task may give as a number, as text; not checked otherwise."""
+    if isinstance(required(value, parameter), (str, int)) and not isinstance(value, bool):
+        return _digits(value, parameter) if isinstance(value, int) else str(value).strip()
+    raise BadInput(f"{parameter} must be one id; got {_shown(value)}")
+
+
+def text_of(value: Any, parameter: str) -> str | None:
+    """Return a text without blanks around it, such as a path; None where none is given."""
+    if not is_given(value):
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise BadInput(f"{parameter} must be a text; got {_shown(value)}")
+    return str(value).strip()
+
+
+def conn_id_of(value: Any, parameter: str) -> str | None:
+    """Return a connection's id; None for None, but an error for what a template made of nothing."""
+    return None if value is None else text_of(required(value, parameter), parameter)
+
+
+def names_of(value: Any, parameter: str, *, is_required: bool = False) -> list[str]:
     """
     Return a list of names without repeats, order kept.
+
+    A None in a list is left out, with a warning.
 
     :param value: None, a string (names between commas or white space, a JSON list, or what a Python list
         renders to), or any collection of such, as an XCom or a mapped task gives it
     :param parameter: the operator's parameter, for the error
-    :raises BadInput: for anything else
+    :param is_required: whether it has to be given: a list may be empty, but the text "None" is no list; and
+        whether such a text in a list is a name as any other, instead of being left out as well
+    :raises BadInput: for anything else, and for a list that contains itself
     """
-    return list(dict.fromkeys(_names(value, parameter)))
+    reader = _Names(parameter, () if is_required else _NOTHING)
+    found = list(dict.fromkeys(reader.read(required(value, parameter) if is_required else value)))
+    if reader.nothing:
+        log.warning(
+            "%s: %d of what it lists is None: left out. Did an upstream task return nothing?",
+            *(parameter, reader.nothing),
+        )
+    return found
 
 
-def _names(value: Any, parameter: str) -> Iterable[str]:
-    if value is None:
-        return
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith(("[", "(", "{")):
-            yield from _names(_literal(text, parameter), parameter)
+class _Names:
+    """Reads names from lists in lists."""
+
+    def __init__(self, parameter: str, nothing: Collection[str]) -> None:
+        self._parameter, self._nothing = parameter, nothing
+        self._within: list[int] = []
+        self.nothing = 0
+
+    def read(self, value: Any) -> Iterator[str]:
+        if value is None:
+            self.nothing += bool(self._within)
+        elif isinstance(value, str):
+            yield from self._in_text(value.strip())
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield _digits(value, self._parameter)
+        elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
+            yield from self._in_list(value)
         else:
-            yield from (name.strip("'\"") for name in re.split(r"[\s,;]+", text) if name.strip("'\""))
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield str(value)
-    elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
-        for item in value:
+            raise BadInput(
+                f"{self._parameter} must be a list of names or a string of them; got {_shown(value)}"
+            )
+
+    def _in_text(self, text: str) -> Iterator[str]:
+        if text.startswith(("[", "(", "{")):
+            yield from self.read(_literal(text, self._parameter))
+            return
+        for name in (name.strip("'\"") for name in re.split(r"[\s,;]+", text)):
+            if name and name in self._nothing:
+                self.nothing += bool(self._within) or name != text
+            elif name:
+                yield name
+
+    def _in_list(self, values: Iterable[Any]) -> Iterator[str]:
+        if id(values) in self._within:
+            raise BadInput(f"{self._parameter} is a list that contains itself: give the names only")
+        if len(self._within) == _DEEPEST:
+            raise BadInput(
+                f"{self._parameter} has lists in lists, more than {_DEEPEST} deep: give the names only"
+            )
+        self._within.append(id(values))
+        for item in values:
             # A name by itself is what nearly all are, of perhaps a hundred thousand.
-            if isinstance(item, str) and _NAME.fullmatch(item):
+            if isinstance(item, str) and item not in self._nothing and _NAME.fullmatch(item):
                 yield item
             else:
-                yield from _names(item, parameter)
-    else:
-        raise BadInput(f"{parameter} must be a list of names or a string of them; got {_shown(value)}")
+                yield from self.read(item)
+        self._within.pop()
+
+
+def _digits(number: int, parameter: str) -> str:
+    try:
+        return str(number)
+    except ValueError:
+        raise BadInput(f"{parameter} has a number of thousands of digits, which is no name") from None
 
 
 def _literal(text: str, parameter: str) -> Any:
@@ -70,7 +159,7 @@ def date_of(value: Any, parameter: str) -> pendulum.Date | None:
 
     :raises BadInput: for anything else
     """
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if not is_given(value):
         return None
     try:
         # pendulum takes "now" and "12:00" for today, which nobody means by a date.
@@ -88,7 +177,7 @@ def date_of(value: Any, parameter: str) -> pendulum.Date | None:
 
 def limit_of(value: Any, parameter: str) -> int | None:
     """Return a whole number from 0 on, which a template renders to text; None for no limit."""
-    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+    if not is_given(value):
         return None
     try:
         limit = -1 if isinstance(value, (bool, float)) else int(value)
@@ -100,13 +189,18 @@ def limit_of(value: Any, parameter: str) -> int | None:
 
 
 def flag_of(value: Any, parameter: str) -> bool:
-    """Return a flag, which a template renders to text."""
-    text = str(value).strip().lower()
+    """Return a flag, which a template renders to text; False where none is given."""
+    if not is_given(value):
+        return False
+    text = str(value).strip().lower() if isinstance(value, (bool, str)) else ""
     if text not in ("true", "false"):
         raise BadInput(f"{parameter} must be true or false; got {_shown(value)}")
     return text == "true"
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 200 else text[:199] + "…"

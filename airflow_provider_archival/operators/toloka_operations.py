@@ -18,6 +18,7 @@ from airflow_provider_archival.exceptions import (
     TolokaOperationFailed,
 )
 from airflow_provider_archival.operators.base import RemoteJobOperator, found_in_time
+from airflow_provider_archival.operators.parsing import id_text_of
 from airflow_provider_archival.operators.progress import Found, Progress
 from airflow_provider_archival.triggers.toloka import TolokaBatchTrigger, TolokaOperationTrigger
 
@@ -159,6 +160,6 @@ def is_in_vain(operation: TolokaOperation) -> bool:
 def id_of(value: Any, parameter: str) -> str:
     """Return a parameter that is an id, or raise ``BadInput``."""
     try:
-        return checked_id(value, parameter)
+        return checked_id(id_text_of(value, parameter), parameter)
     except ValueError as error:
         raise BadInput(str(error)) from None

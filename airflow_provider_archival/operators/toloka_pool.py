@@ -47,7 +47,7 @@ class TolokaArchivePoolOperator(TolokaJobOperator):
         self.toloka_conn_id = toloka_conn_id
 
     def asked(self) -> dict[str, Any]:
-        return {"pool_id": str(self.pool_id), "toloka_conn_id": self.toloka_conn_id}
+        return {"pool_id": id_of(self.pool_id, "pool_id"), "toloka_conn_id": self.toloka_conn_id}
 
     def submit_next(self, progress: Progress[TolokaJob]) -> Iterator[Submission[TolokaJob]]:
         if progress.handled:

@@ -105,7 +105,7 @@ class TolokaArchiveProjectOperator(TolokaJobOperator):
         self.toloka_conn_id = toloka_conn_id
 
     def asked(self) -> dict[str, Any]:
-        return {"project_id": str(self.project_id), "toloka_conn_id": self.toloka_conn_id}
+        return {"project_id": id_of(self.project_id, "project_id"), "toloka_conn_id": self.toloka_conn_id}
 
     def submit_next(self, progress: Progress[TolokaJob]) -> Iterator[Submission[TolokaJob]]:
         notes = progress.notes

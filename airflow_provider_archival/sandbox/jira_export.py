@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -14,17 +13,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from airflow_provider_archival.sandbox import jira_tasks, jobs
-from airflow_provider_archival.sandbox.issues import key_of, labels_of
+from airflow_provider_archival.sandbox import jira_csv, jira_tasks, jobs
 from airflow_provider_archival.sandbox.jira_answers import Refusal, admin_of, bare_refusal, object_in, refusal
 from airflow_provider_archival.sandbox.jira_auth import Caller
 from airflow_provider_archival.sandbox.jira_catalog import (
     ISSUE_TYPES,
-    PROJECT_BY_ID,
     PROJECT_BY_KEY,
-    STATUSES,
     USER_BY_ACCOUNT,
-    account_id,
 )
 from airflow_provider_archival.sandbox.jira_search import Sql
 from airflow_provider_archival.sandbox.jobs import Job, Outcome
@@ -37,18 +32,12 @@ _DAY = 86400
 _RANGE, _RANGE_ENDS = "archivedDateRange", ("dateAfter", "dateBefore")
 # The reference's prose and its example have this name for the range too; it does nothing.
 _RANGE_IN_PROSE = "archivedDate"
-_TYPES = {kind.id: kind for kind in ISSUE_TYPES}
 # SQLite writes times several times faster than Python does.
 _TIMES = ", ".join(
     f"strftime('%Y-%m-%dT%H:%M:%S.000+0000', {column}, 'unixepoch') AS {column}_time"
     for column in ("created", "updated", "resolved", "archived")
 )
 _PARENT_NUMBER = "(SELECT number FROM issues AS parents WHERE parents.id = issues.parent) AS parent_number"
-_STATUS_NAMES = {status.id: status.name for status in STATUSES}
-_COLUMNS = (
-    "Issue Type|Issue key|Issue id|Summary|Status|Resolution|Project key|Project name|Parent|Assignee"
-    "|Reporter|Labels|Created|Updated|Resolved|ArchivedBy|ArchivedDate"
-)
 
 
 async def export(world: World, request: Request, caller: Caller) -> Response:
@@ -96,12 +85,8 @@ def check_size(number: int, most: int) -> None:
 
 def write(world: World, job: Job) -> Outcome:
     """Do an export's work: write the file."""
-    with _path(world, job.id).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS.split("|"))
-        writer.writerows(
-            map(_cells, _found(world, _condition(job.payload["filter"], world.settings.range_ends)))
-        )
+    condition = _condition(job.payload["filter"], world.settings.range_ends)
+    jira_csv.write(_path(world, job.id), world.settings.csv, lambda: _found(world, condition))
     url = job.payload["fileUrl"]
     told = {"none": None, "text": url}
     return Outcome(result=told.get(world.settings.file_url, {"fileUrl": url}))
@@ -195,26 +180,3 @@ def _found(world: World, condition: Sql) -> Iterator[sqlite3.Row]:
     while page := world.database.rows(sql, (*condition.parameters, last)):
         yield from page
         last = page[-1]["id"]
-
-
-def _cells(row: sqlite3.Row) -> list[Any]:
-    project = PROJECT_BY_ID[row["project"]]
-    return [
-        _TYPES[row["type"]].name,
-        key_of(row),
-        row["id"],
-        row["summary"],
-        _STATUS_NAMES[row["status"]],
-        None if row["resolved"] is None else "Done",
-        project.key,
-        project.name,
-        None if row["parent"] is None else f"{project.key}-{row['parent_number']}",
-        account_id(row["assignee"]),
-        account_id(row["reporter"]),
-        " ".join(labels_of(row["labels"])),
-        row["created_time"],
-        row["updated_time"],
-        row["resolved_time"],
-        account_id(row["archiver"]),
-        row["archived_time"],
-    ]

@@ -41,6 +41,7 @@ class Settings:
     unauthenticated: Literal["errors", "message", "text", "empty"] = "errors"
     range_ends: Literal["both", "first", "none"] = "first"
     file_url: Literal["answer", "result", "text", "none"] = "answer"
+    csv: Literal["plain", "jira", "odd", "utf-16"] = "plain"
     project_again: Literal["nothing", "conflict", "operation"] = "nothing"
 
 
@@ -55,6 +56,8 @@ UNKNOWN = {
     "range_ends": "which ends of an export's range of dates belong to it",
     "file_url": "where an export's file is told: in the answer and the task's result, in the result only,"
     " there as a plain text, or nowhere",
+    "csv": "which form an export's file has: one column for each name; as Jira's ordinary export, with a mark"
+    " (BOM) and a column for each label and watcher; that with odd rows and bytes; or that in UTF-16",
     "project_again": "what archiving an archived Toloka project gets: 204, 409, or a new operation",
 }
 """What the services' references leave open, one way to settle it each: try your DAGs with all of them."""

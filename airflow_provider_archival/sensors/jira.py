@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_archival.api import jira
 from airflow_provider_archival.api.jira import JiraTask
 from airflow_provider_archival.exceptions import BadInput
+from airflow_provider_archival.operators.parsing import id_text_of
 from airflow_provider_archival.sensors.base import JobSensor
 from airflow_provider_archival.triggers.jira import JiraTaskTrigger
 
@@ -52,7 +53,7 @@ class JiraTaskSensor(JobSensor):
 
     def job_id(self) -> str:
         try:
-            return jira.task_id_of(self.jira_task_id)
+            return jira.task_id_of(id_text_of(self.jira_task_id, "jira_task_id"))
         except ValueError as error:
             raise BadInput(f"jira_task_id: {error}") from None
 

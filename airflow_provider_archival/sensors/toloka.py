@@ -9,6 +9,7 @@ from airflow_provider_archival.api import toloka
 from airflow_provider_archival.api.http import checked_id
 from airflow_provider_archival.api.toloka import TolokaOperation
 from airflow_provider_archival.exceptions import BadInput
+from airflow_provider_archival.operators.parsing import id_text_of
 from airflow_provider_archival.sensors.base import JobSensor
 from airflow_provider_archival.triggers.toloka import TolokaOperationTrigger
 
@@ -53,7 +54,7 @@ class TolokaOperationSensor(JobSensor):
 
     def job_id(self) -> str:
         try:
-            return checked_id(self.operation_id, "operation_id")
+            return checked_id(id_text_of(self.operation_id, "operation_id"), "operation_id")
         except ValueError as error:
             raise BadInput(str(error)) from None
 

@@ -116,8 +116,7 @@ def test_more_keys_than_one_request_takes_make_one_report(sandbox: Sandbox, run:
     ("operator", "done_word", "nothing"),
     [
         (JiraArchiveIssuesOperator, "archived", []),
-        (JiraArchiveIssuesOperator, "archived", ""),
-        (JiraArchiveIssuesOperator, "archived", None),
+        (JiraArchiveIssuesOperator, "archived", [None]),
         (JiraUnarchiveIssuesOperator, "unarchived", "[]"),
     ],
 )
@@ -127,6 +126,16 @@ def test_no_keys_at_all_succeed_and_ask_jira_nothing(
     done = run(lambda: operator(task_id="job", issue_ids_or_keys=nothing))
     assert done.states() == {"job": "success"}
     assert done.xcom("job") == {"requested": 0, done_word: 0, "errors": {}}
+    assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize("nothing", [None, "", "{{ none }}"], ids=repr)
+def test_keys_that_upstream_did_not_give_fail_the_task_once(
+    sandbox: Sandbox, run: RunIt, nothing: Any
+) -> None:
+    done = run(lambda: JiraArchiveIssuesOperator(task_id="job", issue_ids_or_keys=nothing, retries=2))
+    assert done.states() == {"job": "failed"}
+    assert "What did upstream give?" in done.error
     assert sandbox.requests() == []
 
 

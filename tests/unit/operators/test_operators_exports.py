@@ -264,10 +264,10 @@ class TestColumns:
         assert result["files"][0]["rows"] == 2
         assert any("No column of the exports is known as the issues' key" in line for line in logged)
 
-    def test_other_columns_fail_for_good_and_save_nothing(
+    def test_no_common_column_fails_for_good_and_saves_nothing(
         self, tries: Tries, archived: Archived, archival_sandbox: Sandbox, tmp_path: Path
     ) -> None:
-        self.answer_with(archival_sandbox, "key,a\r\nA-1,x\r\n", "key,b\r\nA-2,y\r\n")
-        with pytest.raises(FilesDiffer, match="have different columns"):
+        self.answer_with(archival_sandbox, "key,a\r\nA-1,x\r\n", "b,c\r\nA-2,y\r\n")
+        with pytest.raises(FilesDiffer, match="no column that another one has"):
             self.merged(tries, archived, tmp_path / "all.csv")
         assert list(tmp_path.iterdir()) == []

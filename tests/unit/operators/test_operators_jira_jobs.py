@@ -106,7 +106,16 @@ def test_a_jql_that_matches_nothing_starts_nothing(
     assert archival_sandbox.jobs() == []
 
 
-@pytest.mark.parametrize("jql", ["", "  \n", None, ["key = DEMO-4"], 7], ids=repr)
+@pytest.mark.parametrize("jql", [["key = DEMO-4"], 7], ids=repr)
+def test_a_jql_that_is_no_text_fails_for_good(
+    archival_sandbox: Sandbox, connections: Connections, context: Any, jql: Any
+) -> None:
+    with pytest.raises(BadInput, match="jql must be a text"):
+        by_jql(jql, dry_run=True).execute(context)
+    assert archival_sandbox.requests() == []
+
+
+@pytest.mark.parametrize("jql", ["", "  \n", None], ids=repr)
 def test_an_empty_jql_fails_for_good_always(
     archival_sandbox: Sandbox, connections: Connections, context: Any, jql: Any
 ) -> None:
@@ -207,7 +216,7 @@ def test_a_rendered_false_is_no_dry_run(
     assert archival_sandbox.issue("DEMO-4")["archived"]
 
 
-@pytest.mark.parametrize("dry_run", ["maybe", "", None, 1])
+@pytest.mark.parametrize("dry_run", ["maybe", 1, [True]])
 def test_a_flag_that_makes_no_sense_fails_for_good_and_sends_nothing(
     archival_sandbox: Sandbox, connections: Connections, context: Any, dry_run: Any
 ) -> None:
@@ -690,7 +699,7 @@ def test_a_file_of_another_origin_is_fetched_without_credentials(
     body = {"id": "10101", "status": "COMPLETE", "result": {"fileUrl": f"{other.url}/x.csv?signed=1"}}
     archival_sandbox.fault(TASK, status=200, body=body)
     (file,) = export(destination=str(tmp_path)).execute(context)["files"]
-    assert (file["rows"], file["file_url"]) == (1, f"{other.url}/x.csv?signed=1")
+    assert (file["rows"], file["file_url"]) == (1, f"{other.url}/x.csv?***")
     (received,) = other.received
     assert received.path == "/x.csv?signed=1"
     assert "authorization" not in received.headers
@@ -787,6 +796,7 @@ def test_all_data_parameters_are_template_fields() -> None:
         "destination_conn_id",
         "split_by",
         "merge",
+        "max_file_bytes",
         "jira_conn_id",
     }
 

@@ -69,7 +69,7 @@ def test_issues_are_brought_back(archival_sandbox: Sandbox, connections: Connect
 
 
 @BOTH
-@pytest.mark.parametrize("keys", [None, "", [], "[]", " , "], ids=repr)
+@pytest.mark.parametrize("keys", [[], (), "[]", " , ", [None], "[None]"], ids=repr)
 def test_an_empty_list_succeeds_and_sends_nothing(
     archival_sandbox: Sandbox, connections: Connections, context: Any, operator: Any, word: str, keys: Any
 ) -> None:
@@ -83,7 +83,11 @@ def test_an_empty_list_succeeds_and_sends_nothing(
     ("keys", "complaint"),
     [
         ("DEMO-4 nonsense", "1 of 2 are neither an issue id nor an issue key: 'nonsense'"),
-        ("None", "neither an issue id nor an issue key"),
+        (None, "is empty: got None. What did upstream give"),
+        ("None", "is empty: got 'None'. What did upstream give"),
+        (" ", "is empty: got ' '. What did upstream give"),
+        ("DEMO-4 None", "1 of 2 are neither an issue id nor an issue key: 'None'"),
+        (["DEMO-4", "None"], "1 of 2 are neither an issue id nor an issue key: 'None'"),
         ("[DEMO-4]", "looks like a list, but is neither JSON nor a Python list"),
         ({"DEMO-4": 1}, "must be a list of names or a string of them"),
         (True, "must be a list of names or a string of them"),

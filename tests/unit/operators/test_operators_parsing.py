@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
@@ -14,7 +15,19 @@ from hypothesis import strategies as st
 
 from airflow_provider_archival.exceptions import BadInput
 from airflow_provider_archival.operators.base import seconds_of
-from airflow_provider_archival.operators.parsing import date_of, names_of
+from airflow_provider_archival.operators.parsing import (
+    conn_id_of,
+    date_of,
+    flag_of,
+    id_text_of,
+    is_given,
+    limit_of,
+    names_of,
+    required,
+    text_of,
+)
+
+NOTHING = [None, "", "  ", "\n", "None", " None ", "none", "null"]
 
 # --- lists ---
 
@@ -161,6 +174,174 @@ def test_no_value_raises_anything_but_bad_input(value: Any) -> None:
         assert str(error).startswith("x ")  # noqa: PT017 (hypothesis decides whether there is an error)
 
 
+def containing_itself() -> list[Any]:
+    value: list[Any] = ["A-1"]
+    value.append((value,))
+    return value
+
+
+def both_in_each_other() -> list[Any]:
+    one: list[Any] = []
+    other = [one, "A-1", one]
+    one += [other, other]
+    return one
+
+
+def deep(levels: int) -> Any:
+    value: Any = ["A-1"]
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+class Itself:
+    def __iter__(self) -> Any:
+        return iter([self, self])
+
+
+class Endless:
+    """Each of its items is another one."""
+
+    def __iter__(self) -> Any:
+        return iter([Endless(), Endless()])
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (containing_itself(), "x is a list that contains itself"),
+        (both_in_each_other(), "x is a list that contains itself"),
+        (Itself(), "x is a list that contains itself"),
+        (Endless(), "x has lists in lists, more than 20 deep"),
+        (deep(30), "x has lists in lists, more than 20 deep"),
+        (deep(100_000), "x has lists in lists, more than 20 deep"),
+        (repr(deep(30)), "x has lists in lists, more than 20 deep"),
+        ([repr(deep(15)), repr([repr(deep(30))])], "x has lists in lists, more than 20 deep"),
+        ("[" * 100_000, "x looks like a list"),
+        ([10**5000], "x has a number of thousands of digits"),
+    ],
+    ids=lambda value: repr(type(value)) if not isinstance(value, str) else value[:30],
+)
+def test_a_list_that_never_ends_is_refused_by_the_parameters_name(value: Any, complaint: str) -> None:
+    with pytest.raises(BadInput, match=complaint):
+        names_of(value, "x")
+
+
+def test_the_same_list_may_come_twice() -> None:
+    keys = ["A-1"]
+    assert names_of([keys, [keys, keys]], "x") == ["A-1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "names", "number"),
+    [
+        (["A-1", None, "A-2", None], ["A-1", "A-2"], 2),
+        ([None], [], 1),
+        ([[None], [[None, "A-1"]]], ["A-1"], 2),
+        ("['A-1', None]", ["A-1"], 1),
+        ('[null, "A-1"]', ["A-1"], 1),
+        (["None", "A-1", " ", "null"], ["A-1"], 2),
+        ("A-1, None", ["A-1"], 1),
+        (Lazy(None, "A-1"), ["A-1"], 1),
+    ],
+    ids=name_of,
+)
+def test_none_in_a_list_is_left_out_with_one_warning(
+    logged: list[str], value: Any, names: list[str], number: int
+) -> None:
+    assert names_of(value, "archived_by") == names
+    assert [line for line in logged if line] == [
+        f"archived_by: {number} of what it lists is None: left out. Did an upstream task return nothing?"
+    ]
+
+
+@pytest.mark.parametrize("value", [*NOTHING, [], "[]", ["A-1", ""], "A-1,,A-2"], ids=name_of)
+def test_nothing_to_leave_out_is_not_warned_of(logged: list[str], value: Any) -> None:
+    names_of(value, "archived_by")
+    assert [line for line in logged if line] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (["A-1", None], ["A-1"]),
+        (["A-1", "None"], ["A-1", "None"]),
+        ("A-1 None", ["A-1", "None"]),
+        ([], []),
+        ("[]", []),
+        ([None], []),
+    ],
+    ids=name_of,
+)
+def test_in_a_list_that_has_to_be_given_only_a_real_none_is_left_out(value: Any, names: list[str]) -> None:
+    assert names_of(value, "issue_ids_or_keys", is_required=True) == names
+
+
+# --- given or not ---
+
+
+@pytest.mark.parametrize("value", NOTHING, ids=name_of)
+def test_what_a_template_makes_of_nothing_is_not_given(value: Any) -> None:
+    assert not is_given(value)
+    assert names_of(value, "x") == []
+    assert (date_of(value, "x"), limit_of(value, "x"), text_of(value, "x")) == (None, None, None)
+    assert flag_of(value, "x") is False
+
+
+@pytest.mark.parametrize("value", NOTHING, ids=name_of)
+@pytest.mark.parametrize(
+    "read", [required, id_text_of, lambda value, name: names_of(value, name, is_required=True)]
+)
+def test_what_has_to_be_given_asks_what_upstream_gave(read: Any, value: Any) -> None:
+    with pytest.raises(BadInput, match=r"^pool_id is empty: got .* What did upstream give\?") as caught:
+        read(value, "pool_id")
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [0, False, [], "0", "NONE", "A-1", "None of these"], ids=name_of)
+def test_what_has_a_value_is_given(value: Any) -> None:
+    assert is_given(value)
+    assert required(value, "x") == value
+
+
+def test_a_connections_id_that_rendered_to_nothing_is_never_the_default_one() -> None:
+    assert conn_id_of(None, "destination_conn_id") is None
+    assert conn_id_of(" my_s3 ", "destination_conn_id") == "my_s3"
+    for value in NOTHING[1:]:
+        with pytest.raises(BadInput, match="destination_conn_id is empty"):
+            conn_id_of(value, "destination_conn_id")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(" a b ", "a b"), (pathlib.Path("/tmp/x"), "/tmp/x"), ("NONE", "NONE")], ids=name_of
+)
+def test_a_text_is_read_without_blanks_around_it(value: Any, text: str) -> None:
+    assert text_of(value, "destination") == text
+
+
+@pytest.mark.parametrize("value", [7, True, ["/tmp"], b"/tmp", deep(100_000), {"a": 1}], ids=lambda _: "")
+@pytest.mark.parametrize("read", [text_of, flag_of], ids=["text", "flag"])
+def test_what_is_no_text_and_no_flag_is_refused(read: Any, value: Any) -> None:
+    if value is True and read is flag_of:
+        assert flag_of(value, "x") is True
+        return
+    with pytest.raises(BadInput, match="x must be "):
+        read(value, "x")
+
+
+@pytest.mark.parametrize(("value", "text"), [(" 12 ", "12"), (12, "12"), ("a/b", "a/b")], ids=name_of)
+def test_an_id_is_a_text_or_a_number(value: Any, text: str) -> None:
+    assert id_text_of(value, "x") == text
+
+
+@pytest.mark.parametrize(
+    "value", [True, 1.5, ["12"], {"id": 1}, containing_itself(), deep(100_000)], ids=type
+)
+def test_what_is_no_id_is_refused(value: Any) -> None:
+    with pytest.raises(BadInput, match="x must be one id"):
+        id_text_of(value, "x")
+
+
 # --- dates ---
 
 
@@ -170,6 +351,8 @@ def test_no_value_raises_anything_but_bad_input(value: Any) -> None:
         (None, None),
         ("", None),
         (" ", None),
+        ("None", None),
+        ("null", None),
         ("2024-01-31", "2024-01-31"),
         (" 2024-01-31 ", "2024-01-31"),
         ("20240131", "2024-01-31"),
@@ -201,7 +384,6 @@ def test_a_date_is_read_in_every_form(value: Any, day: str | None) -> None:
         "yesterday",
         "now",
         "12:00",
-        "None",
         "{{ ds }}",
         "P1D",
         "2024-01-01/2024-02-01",

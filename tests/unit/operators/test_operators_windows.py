@@ -142,7 +142,7 @@ def test_without_waiting_only_the_last_task_goes_on(tries: Tries, archival_sandb
     assert result["tasks"][-1]["task_id"] == last["id"]
 
 
-@pytest.mark.parametrize("issues_per_task", [0, -1, "many", None, 1.5], ids=repr)
+@pytest.mark.parametrize("issues_per_task", [0, -1, "many", 1.5], ids=repr)
 def test_an_impossible_number_for_a_task_fails_for_good(
     tries: Tries, archival_sandbox: Sandbox, issues_per_task: Any
 ) -> None:

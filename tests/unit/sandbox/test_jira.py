@@ -520,6 +520,56 @@ def exported(jira: Jira, **wanted: Any) -> set[str]:
     return {row["Issue key"] for row in csv.DictReader(io.StringIO(file.text))}
 
 
+class TestExportForms:
+    """The setting ``csv``: what the file looks like."""
+
+    def file_of(self, start: SandboxFactory, form: str, *archived: str) -> bytes:
+        jira = Jira(start(issues=300, csv=form))
+        jira.archive(*archived)
+        answer = jira.export()
+        jira.sandbox.job(answer.json()["taskId"], "finish")
+        return requests.get(answer.json()["fileUrl"], auth=BASIC_ADMIN, timeout=30).content
+
+    def test_a_column_for_each_value_as_often_as_the_richest_issue_of_the_file_needs(
+        self, archival_sandbox_factory: SandboxFactory
+    ) -> None:
+        one = self.file_of(archival_sandbox_factory, "jira", OLD_ISSUE)
+        many = self.file_of(archival_sandbox_factory, "jira", *(f"WEB-{number}" for number in range(1, 40)))
+        assert one.startswith(b"\xef\xbb\xbfSummary,Issue key,Issue id,Issue Type,Status,Project key,")
+        rows = [list(csv.reader(io.StringIO(file.decode("utf-8-sig")))) for file in (one, many)]
+        numbers = [[header.count(name) for name in ("Labels", "Watchers", "Summary")] for header, *_ in rows]
+        assert numbers[0][0] < numbers[1][0]
+        assert [number[2] for number in numbers] == [1, 1]
+        assert numbers[1][1] == 3
+        for header, *cells in rows:
+            assert {len(row) for row in cells} == {len(header)}
+
+    def test_odd_rows_and_bytes(self, archival_sandbox_factory: SandboxFactory) -> None:
+        file = self.file_of(archival_sandbox_factory, "odd", PARENT_ISSUE, OLD_ISSUE, RECENT_ISSUE)
+        assert file.startswith(b"Summary,Work item key,")
+        with pytest.raises(UnicodeDecodeError):
+            file.decode()
+        for oddity in (
+            b"caf\xe9,",
+            b"\xed\xa0\xbd\xed\xb8\x80",
+            b"\0",
+            b"\n\nA row of no issue\n",
+            b",one more,",
+        ):
+            assert oddity in file
+        widths = {len(row) for row in csv.reader(io.StringIO(file.decode("latin-1")))}
+        assert {0, 1} < widths
+        assert len(widths) == 5
+
+    def test_utf_16_with_rows_that_end_in_a_carriage_return(
+        self, archival_sandbox_factory: SandboxFactory
+    ) -> None:
+        file = self.file_of(archival_sandbox_factory, "utf-16", OLD_ISSUE)
+        text = file.decode("utf-16")
+        assert (text.count("\r"), text.count("\n")) == (2, 0)
+        assert text.split("\r")[1].split(",")[1] == OLD_ISSUE
+
+
 def day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 

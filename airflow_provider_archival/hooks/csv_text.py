@@ -1,0 +1,173 @@
+"""Reads the text of CSVs as people have them: in any encoding, with any line ends, broken in places."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_LONGEST_FIELD = 2**31 - 1
+_PIECE = 256 * 1024
+_MARK = 4
+_NOT_ASCII = bytes(range(0x80, 0x100))
+_DELIMITERS = ",;\t|^"
+_ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# UTF-16 without a mark, by its first two letters.
+_UNMARKED = ((re.compile(rb"[^\0]\0[^\0]\0"), "utf-16-le"), (re.compile(rb"\0[^\0]\0[^\0]"), "utf-16-be"))
+# CESU-8 has a character above U+FFFF as two surrogates of three bytes each.
+_CESU = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+
+
+class Utf8:
+    """
+    Turns the bytes of a text into good UTF-8 without a mark, piece by piece.
+
+    UTF-16 and UTF-32 are told by their mark. Whatever is not UTF-8 in a text without one is taken for CESU-8,
+    or else for Latin-1 (as Windows has it): no byte is lost, and none stops the rest from being read.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._begun = False
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def take(self, piece: bytes, *, final: bool = False) -> bytes:
+        """Return as much as can be told by now; all of it after the ``final`` piece."""
+        data, self._rest = self._rest + piece, b""
+        if not self._begun:
+            if len(data) < _MARK and not final:
+                self._rest = data
+                return b""
+            data = self._begin(data)
+        if self._decoder is not None:
+            return self._decoder.decode(data, final).encode()
+        # Up to an ASCII character: so none is cut in two, whichever encoding it is in.
+        end = len(data) if final else len(data.rstrip(_NOT_ASCII))
+        self._rest = data[end:]
+        return _cleaned(data[:end])
+
+    def _begin(self, data: bytes) -> bytes:
+        self._begun = True
+        marked = [(name, len(mark)) for mark, name in _ENCODINGS if data.startswith(mark)]
+        unmarked = [(name, 0) for pattern, name in _UNMARKED if pattern.match(data)]
+        for name, mark in (marked + unmarked)[:1]:
+            self._decoder = codecs.getincrementaldecoder(name)("replace")
+            return data[mark:]
+        return data.removeprefix(codecs.BOM_UTF8)
+
+
+class _CleanFile(io.RawIOBase):
+    """A file's text as :class:`Utf8` has it."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file, self._utf8 = file, Utf8()
+        self._ready, self._is_over = b"", False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._ready and not self._is_over:
+            piece = self._file.read(_PIECE)
+            self._is_over = not piece
+            self._ready = self._utf8.take(piece, final=self._is_over)
+        taken = self._ready[: len(view)]
+        view[: len(taken)] = taken
+        self._ready = self._ready[len(taken) :]
+        return len(taken)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Iterator[list[str]]]:
+    """Read the rows of a CSV; its delimiter is the one that its first line has most of."""
+    csv.field_size_limit(_LONGEST_FIELD)
+    with path.open("rb") as file, path.open("rb") as same:
+        first = _text_of(same).readline()
+        delimiter = max(_DELIMITERS, key=first.count)
+        yield csv.reader(_text_of(file), delimiter=delimiter)
+
+
+def _text_of(file: io.BufferedIOBase) -> io.TextIOWrapper:
+    buffered = io.BufferedReader(_CleanFile(file), _PIECE)
+    # newline="": the line ends stay as they are, for the CSV's reader to tell rows from breaks in a cell.
+    return io.TextIOWrapper(buffered, encoding="utf-8", newline="")
+
+
+class RowCounter:
+    """Counts the rows of a CSV that comes in pieces; a line break between quotes ends none."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._utf8 = Utf8()
+        self._lines = 0
+        self._in_line = self._quoted = False
+        self._last = b"\n"
+
+    def take(self, piece: bytes) -> None:
+        self.bytes += len(piece)
+        self._count(self._utf8.take(piece))
+
+    @property
+    def rows(self) -> int:
+        """The rows without the header; empty lines are none. To be asked for once, at the end."""
+        self._count(self._utf8.take(b"", final=True))
+        return max(self._lines - 1, 0)
+
+    def _count(self, text: bytes) -> None:
+        lines = b"x".join(self._unquoted(text)).replace(b"\r", b"\n").split(b"\n")
+        full = sum(map(bool, lines))
+        self._lines += full - (self._in_line and bool(lines[0]))
+        self._in_line = bool(lines[-1]) or (self._in_line and len(lines) == 1)
+
+    def _unquoted(self, text: bytes) -> Iterator[bytes]:
+        """Yield what is not between quotes; a quote within a cell that has none around it is a character."""
+        for number, part in enumerate(text.split(b'"')):
+            if number:
+                self._quoted = not self._quoted and (self._last in b',;\t|^\r\n"')
+                self._last = b'"'
+            if part:
+                self._last = part[-1:]
+            yield b"" if self._quoted else part
+
+
+def _cleaned(data: bytes) -> bytes:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "archival.as_meant").encode()
+    return data
+
+
+def _as_meant(error: UnicodeError) -> tuple[str, int]:
+    """Read what is not UTF-8; the handler of ``archival.as_meant``."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    data, at = error.object, error.start
+    if found := _CESU.match(data, at):
+        pair = found[0].decode("utf-8", "surrogatepass")
+        return pair.encode("utf-16", "surrogatepass").decode("utf-16"), found.end()
+    if found := _SURROGATE.match(data, at):
+        return "\N{REPLACEMENT CHARACTER}", found.end()
+    byte = data[at : at + 1]
+    try:
+        return byte.decode("cp1252"), at + 1
+    except UnicodeDecodeError:
+        return byte.decode("latin-1"), at + 1
+
+
+codecs.register_error("archival.as_meant", _as_meant)
