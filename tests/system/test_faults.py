@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from site_under_test import ARCHIVE, EXPORT, KINDS, TOLOKA, Site
+from site_under_test import ARCHIVE, EXPORT, KINDS, LOOK_PATHS, TOLOKA, Site
 
 OUTAGE_SECONDS = 60
+# An hour of Jira's quotas on a clock that is sped up: longer than a task holds a worker for.
+QUOTA_SECONDS = 90
+COUNT = "/rest/api/3/search/approximate-count"
+EDGES_PAGE: dict[str, Any] = {"status": 404, "body": "edge"}
 TOOK_EFFECT: dict[str, dict[str, Any]] = {
     ARCHIVE: {"reset": "after"},
     EXPORT: {"status": 502, "when": "after"},
@@ -82,3 +87,60 @@ def test_the_token_expires_twice_during_a_wait(new_site: Callable[..., Site], mo
     for kind, run in runs.items():
         assert site.id_in(run.wait_for_success(tries=1)) == jobs[kind]
         assert site.submitted(kind) == 1, run.story()
+
+
+def test_an_edge_answers_for_a_while_in_each_place(
+    new_site: Callable[..., Site], mode: str, tmp_path: Path
+) -> None:
+    site = new_site(job_seconds=600)
+    site.sandbox.fault(COUNT, times=2, **EDGES_PAGE)
+    site.sandbox.fault("*.csv", times=2, **EDGES_PAGE)
+    for kind in KINDS:
+        site.spoil_submit(kind, **EDGES_PAGE)
+        site.sandbox.fault(LOOK_PATHS[kind], times=3, **EDGES_PAGE)
+    runs = {
+        ARCHIVE: site.run(ARCHIVE, mode),
+        EXPORT: site.run(EXPORT, mode, destination=str(tmp_path)),
+        TOLOKA: site.run(TOLOKA, mode),
+    }
+    for kind, run in runs.items():
+        job = site.wait_for_job(kind, run)
+        site.wait_for_looks(job, run)
+        site.sandbox.job(job, "finish")
+
+    for kind, run in runs.items():
+        value = run.wait_for_success(tries=1)
+        assert site.id_in(value) == site.jobs(kind)[0]["id"], run.story()
+        assert site.submitted(kind) == 1, run.story()
+    assert len(list(tmp_path.glob("*.csv"))) == 1
+
+
+def test_a_quota_that_is_used_up_is_waited_for_and_costs_no_retry(
+    new_site: Callable[..., Site], mode: str
+) -> None:
+    site = new_site(job_seconds=600)
+    watching = site.run(ARCHIVE, mode)
+    watched = site.wait_for_job(ARCHIVE, watching)
+    site.wait_for_looks(watched, watching)
+
+    site.wait_until(lambda: site.sandbox.now() % QUOTA_SECONDS < 5, "the quota's hour begins")
+    site.sandbox.limit(quota=1, hour=QUOTA_SECONDS)
+    begun = site.run(EXPORT, mode)
+
+    def refused() -> list[dict[str, Any]]:
+        return [entry for entry in site.sandbox.requests() if entry["status"] == 429]
+
+    knocks = site.wait_until(lambda: len(found := refused()) >= 2 and found, "both have met the limit")
+    site.sandbox.clear_limits()
+    ends = knocks[0]["time"] // QUOTA_SECONDS * QUOTA_SECONDS + QUOTA_SECONDS
+    job = site.wait_for_job(EXPORT, begun)
+    site.wait_for_looks(watched, watching)
+    for one, run in ((watched, watching), (job, begun)):
+        site.sandbox.job(one, "finish")
+        run.wait_for_success(tries=1)
+
+    # One knock of each process; nothing else until the hour is over.
+    after = [entry for entry in site.sandbox.requests() if entry["n"] > knocks[-1]["n"]]
+    assert len(refused()) == 2
+    assert min(entry["time"] for entry in after) >= ends - 1
+    assert site.submitted(ARCHIVE) == site.submitted(EXPORT) == 1

@@ -9,7 +9,7 @@ import pytest
 from cluster import TRIGGERER, Cluster
 from processes import kill
 from runs import Run
-from site_under_test import ARCHIVE, EXPORT, KINDS, TOLOKA, Site
+from site_under_test import ARCHIVE, EXPORT, KINDS, LOOK_PATHS, TOLOKA, Site
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -33,6 +33,23 @@ def test_a_task_is_killed_right_after_its_job_was_remembered(
         run.wait_for_success(tries=2)
         assert site.submitted(kind) == 1, run.story()
         assert run.remembered() == {}
+
+
+def test_an_edge_answers_in_the_first_looks_of_a_retry(new_site: Callable[..., Site], mode: str) -> None:
+    site = new_site(job_seconds=600)
+    runs = _held_after_remembering(site, mode)
+
+    for kind, run in runs.items():
+        job = site.wait_for_job(kind, run)
+        site.sandbox.fault(LOOK_PATHS[kind], times=3, status=404, body="edge")
+        _kill_first_try(run)
+        run.wait_for_trace("started", try_number=2)
+        site.wait_for_looks(job, run)
+        site.sandbox.job(job, "finish")
+
+    for kind, run in runs.items():
+        run.wait_for_success(tries=2)
+        assert site.submitted(kind) == 1, run.story()
 
 
 def test_a_task_is_killed_between_the_answer_and_remembering(
