@@ -26,6 +26,14 @@ class ConnectionNotUsable(AirflowFailException):
     """An Airflow connection lacks something, or has something that can't be used; nothing was sent."""
 
 
+class ConnectionNotFound(ArchivalException):
+    """
+    There is no such Airflow connection, or it can't be read just now.
+
+    Airflow keeps to itself that a secrets backend failed, so "not now" looks like "not there".
+    """
+
+
 class ServiceFault(ArchivalException):
     """
     A service did not do what it was asked, and may do so later.
