@@ -231,8 +231,9 @@ class _Way:
 
     def fault(self, error: Exception) -> ApiError:
         """Return the error of a request that failed; where it did not go out, nothing was sent."""
-        root = _root(error)
-        is_late = isinstance(error, TimeoutError) or isinstance(root, TimeoutError)
+        made_of = _made_of(error)
+        root = made_of[-1]
+        is_late = any(isinstance(one, TimeoutError) for one in made_of)
         if not self.was_sent:
             words = f"no connection within {self.timeout:g} s" if is_late else _words(root)
             return NotConnected(self.line, (f"through {self.proxy}: {words}" if self.proxy else words,))
@@ -323,22 +324,18 @@ def _turn(wire: Wire) -> contextlib.AbstractAsyncContextManager[Any]:
     return _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(max(limit // 2, 1)))
 
 
-def _root(error: BaseException) -> BaseException:
-    """Return what an error was made of: what it holds or was raised from, not what was being handled then."""
-    seen = [error]
+def _made_of(error: BaseException) -> list[BaseException]:
+    """Return an error and what it holds or was raised from, but nothing that was only being handled then."""
+    found = [error]
     while True:
-        last = seen[-1]
+        last = found[-1]
         held = (getattr(last, "reason", None), *last.args, last.__cause__)
-        inner = next((one for one in held if isinstance(one, BaseException) and one not in seen), None)
+        inner = next((one for one in held if isinstance(one, BaseException) and one not in found), None)
         if inner is None:
-            return last
-        seen.append(inner)
+            return found
+        found.append(inner)
 
 
 def _words(error: BaseException) -> str:
     text = getattr(error, "strerror", None) or str(error)
     return f"{text} ({type(error).__name__})" if text else type(error).__name__
-
-
-def _lower(headers: Any) -> dict[str, str]:
-    return {str(name).lower(): str(value) for name, value in headers.items()}

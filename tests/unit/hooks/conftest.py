@@ -67,13 +67,12 @@ def dripping(talking: Callable[[Talk], int]) -> Callable[..., int]:
     """
     Start servers that answer a byte at a time, for some seconds.
 
-    ``dripping(drip)`` reads a request first unless ``head=False``; ``begin`` is said at once.
+    ``dripping(drip)`` reads a request first; ``begin`` is said at once.
     """
 
-    def start(drip: bytes, *, begin: bytes = b"", head: bool = True) -> int:
+    def start(drip: bytes, *, begin: bytes = b"") -> int:
         def talk(accepted: socket.socket, stop: threading.Event) -> None:
-            if head:
-                head_of(accepted)
+            head_of(accepted)
             accepted.sendall(begin)
             for place in range(100):
                 if stop.wait(0.05):

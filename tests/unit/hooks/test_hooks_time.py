@@ -86,20 +86,41 @@ def test_a_flood_that_is_no_answer_has_an_end(
     assert isinstance(lost_by(carry, hook), http.AnswerLost)
 
 
+def drip_a_handshake(client: socket.socket, stop: threading.Event) -> None:
+    client.recv(65536)
+    client.sendall(HANDSHAKE)
+    for _ in range(100):
+        if stop.wait(0.05):
+            return
+        client.sendall(b"\x00")
+
+
 def test_a_handshake_that_drips_has_an_end(
-    own_connections: Connections, carry: Carrier, dripping: Callable[..., int]
+    own_connections: Connections, carry: Carrier, talking: Callable[..., int]
 ) -> None:
-    port = dripping(b"\x00", begin=HANDSHAKE, head=False)
+    port = talking(drip_a_handshake)
     error = lost_by(carry, bearer_to(own_connections, f"https://127.0.0.1:{port}", timeout=0.4))
     assert isinstance(error, http.NotConnected)
     assert "no connection within 0.4 s" in str(error)
 
 
-@pytest.mark.parametrize("begin", [b"", OK, OK + b"\r\n" + HANDSHAKE], ids=["status", "head", "handshake"])
+@pytest.mark.parametrize("what", ["status", "head", "handshake"])
 def test_a_proxy_that_drips_has_an_end(
-    own_connections: Connections, carry: Carrier, dripping: Callable[..., int], begin: bytes
+    own_connections: Connections,
+    carry: Carrier,
+    dripping: Callable[..., int],
+    talking: Callable[..., int],
+    what: str,
 ) -> None:
-    port = dripping(b"X-A: 1\r\n", begin=begin)
+    def tunnel(client: socket.socket, stop: threading.Event) -> None:
+        client.recv(65536)
+        client.sendall(OK + b"\r\n")
+        drip_a_handshake(client, stop)
+
+    if what == "handshake":
+        port = talking(tunnel)
+    else:
+        port = dripping(b"X-A: 1\r\n", begin=OK) if what == "head" else dripping(OK[:-2] + 99 * b" ")
     hook = bearer_to(own_connections, "https://jira.test", timeout=0.4, proxies=f"http://127.0.0.1:{port}")
     error = lost_by(carry, hook)
     assert isinstance(error, http.NotConnected)
@@ -111,7 +132,6 @@ def test_a_proxy_that_drips_has_an_end(
 def test_what_drips_in_a_tunnel_of_a_proxy_over_tls_has_an_end(
     own_connections: Connections,
     carry: Carrier,
-    dripping: Callable[..., int],
     proxies: Callable[..., Proxy],
     tls: ssl.SSLContext,
     certificate: Path,
@@ -121,13 +141,13 @@ def test_what_drips_in_a_tunnel_of_a_proxy_over_tls_has_an_end(
     def drip_over_tls(client: socket.socket, stop: threading.Event) -> None:
         with tls.wrap_socket(client, server_side=True) as wrapped:
             wrapped.recv(65536)
-            for _ in range(100):
+            for place in range(100):
                 if stop.wait(0.05):
                     return
-                wrapped.sendall(b"H")
+                wrapped.sendall(b"HTTP/1.1 200 OK\r\nX: "[place : place + 1] or b"x")
 
     is_answer = inside == "the answer"
-    port = talking(drip_over_tls) if is_answer else dripping(b"\x00", begin=HANDSHAKE, head=False)
+    port = talking(drip_over_tls if is_answer else drip_a_handshake)
     hook = bearer_to(
         own_connections,
         f"https://127.0.0.1:{port}",
@@ -256,6 +276,11 @@ def test_looks_wait_for_their_turn_before_their_clock_runs(
     assert counts[1] == 4
 
 
+def until_asked(server: Loopback, times: int) -> None:
+    while len(server.received) < times:
+        time.sleep(0.01)
+
+
 def test_a_cancel_is_not_behind_a_look(
     loopback: Callable[..., Loopback], own_connections: Connections, few_files: None
 ) -> None:
@@ -274,8 +299,7 @@ def test_a_cancel_is_not_behind_a_look(
     async def looks_and_a_cancel() -> list[Any]:
         async with hook.connected():
             looks = [asyncio.create_task(hook.acall(jira.myself(), attempts=1)) for _ in range(10)]
-            while len(server.received) < 4:
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(until_asked, server, 4)
             await hook.acall(jira.cancel_task("1"), attempts=1)
             return await asyncio.gather(*looks)
 
