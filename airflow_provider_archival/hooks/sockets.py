@@ -110,9 +110,10 @@ class _TLSSocket(_Timed, ssl.SSLSocket):
 
 class _Head(io.BufferedReader):
     """
-    Gives ``http.client`` several headers as one line, since it takes no more than 100 lines.
+    Gives ``http.client`` several headers as one line, since it takes no more than 100, and no half lines.
 
-    Its limit is a variable of the module, which would hold for everybody in this process.
+    Its limit is a variable of the module, which would hold for everybody in this process. And it takes what
+    was cut off for the end: half a status line for an answer, half the size of a chunk for the last chunk.
     """
 
     _is_open = False
@@ -125,7 +126,7 @@ class _Head(io.BufferedReader):
 
     def readline(self, size: int | None = -1, /) -> bytes:
         if not self._is_open:
-            return super().readline(size)
+            return self._line(size)
         joined = self._held or self._line(size)
         self._held = b""
         while joined.strip(b"\r\n"):
@@ -138,10 +139,14 @@ class _Head(io.BufferedReader):
         return joined
 
     def _line(self, size: int | None) -> bytes:
-        self._count += 1
+        line = super().readline(size)
+        is_cut = not line.endswith(b"\n") and len(line) != size
+        if is_cut and (line or self._is_open):
+            raise http.client.IncompleteRead(line)
+        self._count += self._is_open
         if self._count > MAX_HEADERS:
             raise http.client.HTTPException(f"got more than {MAX_HEADERS} headers")
-        return super().readline(size)
+        return line
 
 
 class _Answer(http.client.HTTPResponse):
