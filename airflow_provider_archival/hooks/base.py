@@ -231,7 +231,7 @@ class ServiceHook(BaseHook):
         except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
             raise self._not_found(error) from None
         extra_is_usable(self._conn_id, connection.extra)
-        site = self.site_of(connection, connection.extra_dejson)
+        site = self.site_of(connection, connection.extra_dejson or {})
         _mask(site)
         if site != self._site:
             self.close()
@@ -315,7 +315,7 @@ class ServiceHook(BaseHook):
             except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
                 raise self._not_found(error) from None
             extra_is_usable(self._conn_id, connection.extra)
-            site = self.site_of(connection, await get_async_extra_dejson(connection))
+            site = self.site_of(connection, await get_async_extra_dejson(connection) or {})
             if site != channel.site:
                 await asyncio.to_thread(_mask, site)
                 channel.transports.append(await AsyncTransport.open(site))

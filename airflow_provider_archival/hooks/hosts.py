@@ -115,7 +115,7 @@ def checked_url(
     scheme, rest = _scheme_and_rest(url)
     parts = _split(conn_id, name, scheme, rest)
     host = (parts.hostname or "").rstrip(".")
-    path = re.sub("/+", "/", parts.path)
+    path = re.sub("/+", "/", parts.path).rstrip("/")
     page = pages(host).search(path)
     if not host or any(c.isspace() for c in rest) or (not page and (parts.query or parts.fragment)):
         raise wrong_field(conn_id, name, "is not a host or URL such as https://example.com")
@@ -132,8 +132,8 @@ def checked_url(
     found_port = parts.port or port
     if found_port and found_port != _DEFAULT_PORTS[parts.scheme]:
         netloc += f":{found_port}"
-    mended = f"{parts.scheme}://{netloc}{path[:end].rstrip('/')}"
-    if not _is_a_form_of(url, host, path[end:].rstrip("/")):
+    mended = f"{parts.scheme}://{netloc}{path[:end]}"
+    if not _is_a_form_of(url, host, path[end:]):
         warn_once(
             f"Connection '{conn_id}': {name} {re.split('[?#]', url.strip())[0]!r} is taken for {mended}."
             " Correct it (Admin > Connections)."
