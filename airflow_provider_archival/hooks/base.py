@@ -39,7 +39,7 @@ from airflow_provider_archival.exceptions import (
     ServiceRefusal,
 )
 from airflow_provider_archival.hooks.auth import ClientCredentials, Wire, renewing
-from airflow_provider_archival.hooks.hosts import is_loopback_url, origin_of
+from airflow_provider_archival.hooks.hosts import is_loopback_url, is_url, origin_of
 from airflow_provider_archival.hooks.pace import limiter
 from airflow_provider_archival.hooks.site import Site, extra_is_usable
 from airflow_provider_archival.hooks.transports import AsyncTransport, SyncTransport
@@ -214,14 +214,22 @@ class ServiceHook(BaseHook):
         return origin_of(url) in {origin_of(own) for own in (site.base_url, site.file_url) if own}
 
     def _fetch_once(self, url: str, sink: Callable[[bytes], object]) -> Response:
+        if not is_url(url):
+            raise http.UnreadableAnswer(f"GET {url}", ("this is no URL",))
         is_own = self.is_own(url)
         assert self._transport is not None
         wire = Wire("GET", url)
         if is_own:
-            return self._drive(wire, sink=sink)
-        if not url.startswith("https://") and not is_loopback_url(url):
+            response = self._drive(wire, sink=sink)
+        elif not url.lower().startswith("https://") and not is_loopback_url(url):
             raise http.Redirected(f"GET {url}", ("only https:// is taken from another host",))
-        return self._transport.send(wire, sink=sink)
+        else:
+            response = self._transport.send(wire, sink=sink)
+        try:
+            urljoin(url, response.headers.get("location"))
+        except ValueError:
+            raise http.UnreadableAnswer(f"GET {url}", ("redirected to what is no URL",)) from None
+        return response
 
     def _look_up(self) -> Site:
         try:

@@ -206,6 +206,15 @@ def origin_of(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
 
 
+def is_url(url: str) -> bool:
+    """Say whether something can be taken apart as a URL, and names a host where its scheme needs one."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname or parts.scheme not in ("https", "http")) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def is_loopback_url(url: str) -> bool:
     """Say whether a URL leads to this machine."""
     return _is_loopback(urlsplit(url).hostname or "")

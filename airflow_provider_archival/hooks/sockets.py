@@ -10,8 +10,10 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -199,6 +201,22 @@ class _TLSPool(HTTPSConnectionPool):
 
 
 _POOLS = {"http": _Pool, "https": _TLSPool}
+
+
+class Session(requests.Session):
+    """Takes nothing from the environment, keeps no cookies, follows no redirects."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = Adapter(tls)
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Look at none: even where none is followed, the inherited one reads all of the body first."""
+        return None
 
 
 class Adapter(HTTPAdapter):

@@ -10,9 +10,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from airflow_provider_archival import __version__
 from airflow_provider_archival.api.http import AnswerLost, ApiError, NotConnected, Response, UnreadableAnswer
@@ -37,7 +35,7 @@ MAX_ANSWER = 16 * 1024 * 1024
 
 _PIECE = 64 * 1024
 _HEADERS = {"User-Agent": f"airflow-provider-archival/{__version__}", "Accept-Encoding": ACCEPTED}
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
 
 class _Ways:
@@ -62,18 +60,10 @@ class SyncTransport(_Ways):
     """
 
     def __init__(self, site: Site) -> None:
-        import requests
-
-        from airflow_provider_archival.hooks.sockets import Adapter
+        from airflow_provider_archival.hooks.sockets import Session
 
         super().__init__(site)
-        self._session = requests.Session()
-        # What the environment says is read once for both transports, not here.
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = Adapter(tls_context(site))
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, adapter)
+        self._session = Session(tls_context(site))
 
     def send(
         self, wire: Wire, *, fresh: bool = False, sink: Callable[[bytes], object] | None = None
@@ -321,7 +311,12 @@ def _turn(wire: Wire) -> contextlib.AbstractAsyncContextManager[Any]:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if wire.method != "GET" or limit == resource.RLIM_INFINITY:
         return contextlib.nullcontext()
-    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(max(limit // 2, 1)))
+    loop = asyncio.get_running_loop()
+    if loop not in _turns:
+        for closed in [one for one in _turns if one.is_closed()]:
+            del _turns[closed]
+        _turns[loop] = asyncio.Semaphore(max(limit // 2, 1))
+    return _turns[loop]
 
 
 def _made_of(error: BaseException) -> list[BaseException]:

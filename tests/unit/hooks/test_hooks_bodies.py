@@ -240,6 +240,19 @@ def test_an_answer_in_another_coding_can_not_be_read(
     assert isinstance(caught.value.error, http.UnreadableAnswer)
 
 
+@pytest.mark.parametrize("location", ["https://[files/", "https://files:port/", "/login"])
+def test_a_redirect_is_read_no_further_than_another_answer(
+    loopback: Callable[..., Loopback], own_connections: Connections, carry: Carrier, location: str
+) -> None:
+    answers = [b"", 17 * 2**20 * b" "]
+    server = loopback(lambda received: (302, {"Location": location}, answers.pop(0)))
+    hook = bearer_to(own_connections, server.url)
+    with pytest.raises(ServiceFault, match="redirected to"):
+        carry(hook, jira.myself(), attempts=1)
+    with pytest.raises(ServiceFault, match="more than 16 MiB"):
+        carry(hook, jira.myself(), attempts=1)
+
+
 @pytest.mark.parametrize("request_", [jira.cancel_task("1"), jira.archive_by_jql("key = A-1")], ids=str)
 @pytest.mark.parametrize(
     "head",

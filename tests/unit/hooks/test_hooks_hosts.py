@@ -9,7 +9,12 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
 
 from airflow_provider_archival.api import jira, toloka
-from airflow_provider_archival.exceptions import BadInput, ConnectionNotFound, ConnectionNotUsable
+from airflow_provider_archival.exceptions import (
+    BadInput,
+    ConnectionNotFound,
+    ConnectionNotUsable,
+    ServiceFault,
+)
 from airflow_provider_archival.hooks import site as site_module
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.hooks.toloka import TolokaHook
@@ -450,6 +455,26 @@ def test_the_file_host_gets_the_credentials_when_all_goes_through_the_gateway(
     assert files.received[0].headers["authorization"] == "Bearer pw"
     assert gateway.received[0].headers["authorization"] == "Bearer pw"
     assert "authorization" not in others.received[0].headers
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[files/f.csv", "https://files:port/f.csv", "https:///f.csv", "http://"]
+)
+def test_a_file_at_what_is_no_url_is_a_fault_with_words(own_connections: Connections, url: str) -> None:
+    hook = JiraCloudHook(own_connections.add("mine", **BASIC))
+    with pytest.raises(ServiceFault, match="this is no URL") as caught:
+        hook.fetch(url, lambda piece: None)
+    assert caught.value.error.can_repeat
+
+
+@pytest.mark.parametrize("location", ["https://[files/f.csv", "https://files:port/f.csv"])
+def test_a_redirect_to_what_is_no_url_is_a_fault_with_words(
+    loopback: Callable[..., Loopback], own_connections: Connections, location: str
+) -> None:
+    server = loopback(lambda received: (302, {"Location": location}, b""))
+    hook = JiraCloudHook(own_connections.add("mine", **{**BASIC, "host": server.url}))
+    with pytest.raises(ServiceFault, match="no URL"):
+        hook.fetch(f"{server.url}/f.csv", lambda piece: None)
 
 
 def test_without_a_file_host_only_the_gateway_gets_them(
