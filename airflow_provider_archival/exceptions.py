@@ -41,7 +41,11 @@ class ConnectionNotUsable(_Portable, AirflowFailException):
 
 
 class ConnectionNotFound(ArchivalException):
-    """There is no such Airflow connection, or its secrets backend can't be asked now; nothing was sent."""
+    """
+    There is no such Airflow connection, or it can't be read just now; nothing was sent.
+
+    Airflow keeps to itself that a secrets backend failed, so "not now" looks like "not there".
+    """
 
 
 class ServiceFault(ArchivalException):

@@ -13,7 +13,8 @@ _COMMON_FIELDS: dict[str, Any] = {
     "verify": {
         "label": "Verify TLS",
         "schema": {"type": ["string", "null"]},
-        "description": "true (default), false, or the path of a file with the CA certificates to trust.",
+        "description": "true (default), false, or the path of a file or folder with the CA certificates to"
+        " trust.",
     },
     "allow_http": {
         "label": "Allow plain http",
@@ -50,6 +51,12 @@ _FORMS: dict[str, dict[str, Any]] = {
                 "label": "Token URL",
                 "schema": {"type": ["string", "null"]},
                 "description": "For client_credentials. Default: https://auth.atlassian.com/oauth/token",
+            },
+            "file_host": {
+                "label": "File host",
+                "schema": {"type": ["string", "null"]},
+                "description": "With a cloud id: the host whose files get the credentials too, usually"
+                " your-domain.atlassian.net.",
             },
             **_COMMON_FIELDS,
         },

@@ -13,7 +13,12 @@ from urllib.parse import urljoin
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    BaseHook,
+    mask_secret,
+)
 from tenacity import AsyncRetrying, Retrying
 
 from airflow_provider_archival.api import http
@@ -22,11 +27,18 @@ from airflow_provider_archival.api.limits import RateLimit
 from airflow_provider_archival.api.polling import NEVER_SEEN, Job, Wait
 from airflow_provider_archival.api.urls import hidden, secrets_in, without_queries
 from airflow_provider_archival.api.voices import Voice, storages
-from airflow_provider_archival.exceptions import ConnectionNotUsable, JobTimeout, ServiceFault, ServiceRefusal
+from airflow_provider_archival.exceptions import (
+    BadInput,
+    ConnectionNotFound,
+    JobTimeout,
+    ServiceFault,
+    ServiceRefusal,
+)
 from airflow_provider_archival.hooks.auth import ClientCredentials, Wire, renewing
+from airflow_provider_archival.hooks.hosts import is_loopback_url, is_url, origin_of
 from airflow_provider_archival.hooks.pace import gate, limiter
 from airflow_provider_archival.hooks.repeats import Policy
-from airflow_provider_archival.hooks.site import Site, is_loopback_url, origin_of
+from airflow_provider_archival.hooks.site import Site, extra_is_usable
 from airflow_provider_archival.hooks.transports import AsyncTransport, SyncTransport
 
 T = TypeVar("T")
@@ -66,8 +78,10 @@ class ServiceHook(BaseHook):
     What the hooks of both services share: it carries a :class:`~airflow_provider_archival.api.http.Request`.
 
     :param conn_id: the Airflow connection
+    :raises BadInput: that is nothing
     """
 
+    conn_name_attr: ClassVar[str]
     service: ClassVar[str]
     job_word: ClassVar[str]
     most_per_second: ClassVar[int | None] = None
@@ -75,7 +89,12 @@ class ServiceHook(BaseHook):
 
     def __init__(self, conn_id: str) -> None:
         super().__init__()
-        self._conn_id = conn_id
+        if not isinstance(conn_id, str) or conn_id.strip().lower() in ("", "none"):
+            raise BadInput(
+                f"{self.conn_name_attr} is {conn_id!r}, which names no connection. If it is a template, look"
+                " what the task or parameter before it gave; the default connection does not stand in for it."
+            )
+        self._conn_id = conn_id.strip()
         self._site: Site | None = None
         self._transport: SyncTransport | None = None
         self.deadline: float | None = None
@@ -125,7 +144,8 @@ class ServiceHook(BaseHook):
         :param attempts: how often at most
         :raises ServiceRefusal: a retry of the task can't mend it
         :raises ServiceFault: a retry of the task may mend it
-        :raises ConnectionNotUsable: the Airflow connection is missing or incomplete
+        :raises ConnectionNotFound: there is no such Airflow connection, or not just now
+        :raises ConnectionNotUsable: the Airflow connection is incomplete
         """
         try:
             retrying = Retrying(**self._policy(request, attempts))
@@ -193,8 +213,8 @@ class ServiceHook(BaseHook):
         """
         Download a file that the service points to, piece by piece, once.
 
-        Credentials go along only where the URL has the connection's own scheme, host and port; elsewhere only
-        ``https`` is taken. Redirects are followed under the same rules.
+        Credentials go along only where the URL has the scheme, host and port of the connection or of its
+        ``file_host``; elsewhere only ``https`` is taken. Redirects are followed under the same rules.
 
         :param url: where the file lies
         :param sink: takes the pieces
@@ -224,25 +244,37 @@ class ServiceHook(BaseHook):
             raise self._in_airflows_terms(error) from None
 
     def is_own(self, url: str) -> bool:
-        """Say whether a URL has the connection's own scheme, host and port."""
-        return origin_of(url) == origin_of((self._site or self._look_up()).base_url)
+        """Say whether a URL has the scheme, host and port of the connection or of its ``file_host``."""
+        site = self._site or self._look_up()
+        return origin_of(url) in {origin_of(own) for own in (site.base_url, site.file_url) if own}
 
     def _fetch_once(self, url: str, sink: Callable[[bytes], object]) -> Response:
-        site = self._site or self._look_up()
+        if not is_url(url):
+            raise http.UnreadableAnswer(f"GET {url}", ("this is no URL",))
+        is_own = self.is_own(url)
         assert self._transport is not None
         wire = Wire("GET", url)
-        if origin_of(url) == origin_of(site.base_url):
-            return self._drive(wire, sink=sink)
-        if not url.startswith("https://") and not is_loopback_url(url):
+        if is_own:
+            response = self._drive(wire, sink=sink)
+        elif not url.lower().startswith("https://") and not is_loopback_url(url):
             raise http.NotFollowed(f"GET {url}", ("only https:// is taken from another host",))
-        return self._transport.send(wire, sink=sink)
+        else:
+            response = self._transport.send(wire, sink=sink)
+        try:
+            urljoin(url, response.headers.get("location"))
+        except ValueError:
+            raise http.UnreadableAnswer(f"GET {url}", ("redirected to what is no URL",)) from None
+        return response
 
     def _look_up(self) -> Site:
         try:
             connection = self.get_connection(self._conn_id)
-        except AirflowNotFoundException:
-            raise self._not_found() from None
-        site = self.site_of(connection, connection.extra_dejson)
+        except AirflowFailException:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
+            raise self._not_found(error) from None
+        extra_is_usable(self._conn_id, connection.extra)
+        site = self.site_of(connection, connection.extra_dejson or {})
         _mask(site)
         if site != self._site:
             self.close()
@@ -323,9 +355,12 @@ class ServiceHook(BaseHook):
                 return channel.site
             try:
                 connection = await get_async_connection(self._conn_id, hook=self)
-            except AirflowNotFoundException:
-                raise self._not_found() from None
-            site = self.site_of(connection, await get_async_extra_dejson(connection))
+            except AirflowFailException:
+                raise
+            except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
+                raise self._not_found(error) from None
+            extra_is_usable(self._conn_id, connection.extra)
+            site = self.site_of(connection, await get_async_extra_dejson(connection) or {})
             if site != channel.site:
                 await asyncio.to_thread(_mask, site)
                 channel.transports.append(await AsyncTransport.open(site))
@@ -372,10 +407,14 @@ class ServiceHook(BaseHook):
             error.args = (error.request_line, error.messages, error.status, error.retry_after)
         return error
 
-    def _not_found(self) -> ConnectionNotUsable:
-        return ConnectionNotUsable(
-            f"There is no Airflow connection '{self._conn_id}'. Add it (Admin > Connections, or the"
-            f" environment variable AIRFLOW_CONN_{self._conn_id.upper()}), or name another one."
+    def _not_found(self, error: Exception) -> ConnectionNotFound:
+        # What a secrets backend says may hold what it was asked with: its kind is enough.
+        why = "" if isinstance(error, AirflowNotFoundException) else f" ({type(error).__name__})"
+        return ConnectionNotFound(
+            f"There is no Airflow connection '{self._conn_id}', or it can't be read just now{why}: a secrets"
+            " backend that was away for a moment looks like that, and a retry will do. Else add it (Admin >"
+            f" Connections, or the environment variable AIRFLOW_CONN_{self._conn_id.upper()}) where workers"
+            " and triggerer see it, or name another one."
         )
 
     # --- waiting ---

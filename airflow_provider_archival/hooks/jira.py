@@ -14,10 +14,15 @@ from airflow_provider_archival.api.voices import Voice, jiras_or_storages
 from airflow_provider_archival.exceptions import ServiceRefusal
 from airflow_provider_archival.hooks.auth import Auth, ClientCredentials, HeaderAuth
 from airflow_provider_archival.hooks.base import ServiceHook
-from airflow_provider_archival.hooks.site import Extra, Site, checked_url, host_url, token_of, wrong_field
+from airflow_provider_archival.hooks.hosts import checked_url, file_url, gateway_url, jira_url
+from airflow_provider_archival.hooks.site import Extra, Site, token_of, wrong_field
 
 DEFAULT_GATEWAY = "https://api.atlassian.com"
 DEFAULT_TOKEN_URL = "https://auth.atlassian.com/oauth/token"  # noqa: S105 (an address, no secret)
+_FIELDS = ("auth_type", "cloud_id", "gateway_url", "token_url", "file_host")
+# What the Atlassian provider's own hook, and its older forms, read from a ``jira`` connection.
+_OTHERS_FIELDS = ("validate", "get_server_info", "cloud", "session")
+_PREFIXES = ("extra__jira_cloud__", "extra__jira__")
 
 
 class JiraCloudHook(ServiceHook):
@@ -35,7 +40,8 @@ class JiraCloudHook(ServiceHook):
     :param jira_conn_id: a connection of type ``jira_cloud`` (or any other that has the same fields): host =
         the site's URL; extra ``auth_type``: ``basic`` (login = e-mail, password = API token), ``bearer``
         (password = access token) or ``client_credentials`` (login = client id, password = client secret).
-        Extra ``cloud_id`` sends everything through the gateway.
+        Extra ``cloud_id`` sends everything through the gateway; ``file_host`` names the host whose files get
+        the connection's credentials then.
     """
 
     conn_name_attr = "jira_conn_id"
@@ -213,13 +219,14 @@ class JiraCloudHook(ServiceHook):
         return super().advice(error)
 
     def site_of(self, connection: Any, extra: Mapping[str, Any]) -> Site:
-        fields = Extra(self._conn_id, extra)
+        fields = Extra(self._conn_id, extra, _PREFIXES)
+        fields.warn_of_unknown(_FIELDS, _OTHERS_FIELDS)
         auth_type = fields.choice("auth_type", ("basic", "bearer", "client_credentials"), "basic")
         allow_http = fields.flag("allow_http", False) or connection.schema == "http"
         cloud_id = fields.text("cloud_id")
         if cloud_id:
             gateway = fields.text("gateway_url", DEFAULT_GATEWAY) or DEFAULT_GATEWAY
-            base = checked_url(self._conn_id, "extra field 'gateway_url'", gateway, allow_http=allow_http)
+            base = gateway_url(self._conn_id, gateway, allow_http=allow_http)
             try:
                 base += http.path_of("ex", "jira", http.checked_id(cloud_id, "a cloud id"))
             except ValueError as error:
@@ -229,13 +236,16 @@ class JiraCloudHook(ServiceHook):
                 "cloud_id", "is missing; client_credentials needs it (see https://<site>/_edge/tenant_info)"
             )
         else:
-            base = host_url(self._conn_id, connection, allow_http=allow_http).removesuffix("/rest/api/3")
+            base = jira_url(self._conn_id, connection, allow_http=allow_http)
+        file_host = fields.text("file_host")
         return Site(
             base,
             self._auth(auth_type, connection, fields, allow_http),
             timeout=fields.timeout(),
             verify=fields.verify(),
             proxies=fields.proxies(),
+            conn_id=self._conn_id,
+            file_url=file_url(self._conn_id, file_host, allow_http=allow_http) if file_host else None,
         )
 
     def _auth(self, auth_type: str, connection: Any, fields: Extra, allow_http: bool) -> Auth:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_archival.exceptions import ConnectionNotUsable
 from airflow_provider_archival.hooks.auth import Auth
+
+log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 30.0
 
@@ -26,6 +28,8 @@ class Site:
     :param timeout: seconds that one request may take
     :param verify: whether to check the TLS certificate, or a file with the CAs to check it with
     :param proxies: proxy URLs by scheme; the environment's are used where there is none
+    :param conn_id: the connection's id, for messages
+    :param file_url: the scheme, host and port whose files get the credentials too
     """
 
     base_url: str
@@ -33,10 +37,13 @@ class Site:
     timeout: float = DEFAULT_TIMEOUT
     verify: bool | str = True
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    conn_id: str = ""
+    file_url: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (*self.auth.secrets, *(urlsplit(proxy).password or "" for proxy in self.proxies.values()))
+        passwords = [password_of(proxy) for proxy in self.proxies.values()]
+        return (*self.auth.secrets, *passwords, *(unquote(password) for password in passwords))
 
     def scrub(self, text: str) -> str:
         """Replace each secret in a text."""
@@ -45,15 +52,16 @@ class Site:
                 text = text.replace(secret, "***")
         return text
 
-    def proxy_for(self, url: str) -> str | None:
-        """Return the proxy for a URL: the connection's, or else the environment's."""
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        for name in (f"{parts.scheme}://{host}", parts.scheme, f"all://{host}", "all"):
-            if name in self.proxies:
-                return self.proxies[name]
-        found = {} if proxy_bypass(host) else getproxies()
-        return found.get(parts.scheme) or found.get("all")
+
+_COMMON_FIELDS = ("timeout", "verify", "proxies", "allow_http")
+_warned: set[str] = set()
+
+
+def warn_once(line: str) -> None:
+    """Log a warning, once in this process: a connection is read with each request of each hook."""
+    if line not in _warned:
+        _warned.add(line)
+        log.warning("%s", line)
 
 
 class Extra:
@@ -62,18 +70,38 @@ class Extra:
 
     :param conn_id: the connection's id, for messages
     :param values: the extra, a dict
-    :param prefix: an older prefix that the names may have too, such as ``extra__toloka__``
+    :param prefixes: older prefixes that the names may have too, such as ``extra__toloka__``
     """
 
-    def __init__(self, conn_id: str, values: Mapping[str, Any], prefix: str = "") -> None:
-        self._conn_id, self._values, self._prefix = conn_id, values, prefix
+    def __init__(self, conn_id: str, values: Mapping[str, Any], prefixes: tuple[str, ...] = ()) -> None:
+        self._conn_id, self._values, self._prefixes = conn_id, values, prefixes
 
     def get(self, name: str) -> Any:
         """Return a field; None when it is missing or empty."""
-        for key in (name, self._prefix + name):
+        for key in (name, *(prefix + name for prefix in self._prefixes)):
             if (value := self._values.get(key)) not in (None, ""):
                 return value
         return None
+
+    def warn_of_unknown(self, known: Iterable[str], unused: Iterable[str] = ()) -> None:
+        """
+        Say once which fields mean nothing here: a slip in a name would else do something without a word.
+
+        :param known: the names that are read, besides those that every connection has
+        :param unused: the names that mean something to others who use the same connection
+        """
+        known = sorted({*_COMMON_FIELDS, *known})
+        plain = {
+            name: next((name[len(p) :] for p in self._prefixes if name.startswith(p)), name)
+            for name in self._values
+        }
+        unknown = [name for name, short in plain.items() if short not in {*known, *unused}]
+        if unknown:
+            warn_once(
+                f"Connection '{self._conn_id}': nothing is made of its extra field"
+                f"{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}."
+                f" What is read: {', '.join(known)}."
+            )
 
     def text(self, name: str, default: str | None = None) -> str | None:
         value = self.get(name)
@@ -102,11 +130,12 @@ class Extra:
     def verify(self) -> bool | str:
         value = self.get("verify")
         if isinstance(value, str) and value.strip().lower() not in ("true", "false", "1", "0", "yes", "no"):
-            if not os.path.exists(value.strip()):
+            path = os.path.expanduser(value.strip())
+            if not os.path.exists(path):
                 raise self.wrong(
                     "verify", f"must be true, false or a file of CA certificates; no file {value!r}"
                 )
-            return value.strip()
+            return path
         return self.flag("verify", True)
 
     def timeout(self) -> float:
@@ -134,11 +163,38 @@ class Extra:
         return wrong_field(self._conn_id, f"extra field '{name}'", what)
 
 
+def extra_is_usable(conn_id: str, extra: str | None) -> None:
+    """
+    Check that a connection's extra is a JSON object; Airflow takes anything else for an empty one.
+
+    :raises ConnectionNotUsable: it is something else
+    """
+    if not (extra or "").strip():
+        return
+    try:
+        values = json.loads(extra or "")
+    except ValueError:
+        raise wrong_field(
+            conn_id, "Extra", 'is no JSON; it must be an object with double quotes, such as {"timeout": 30}'
+        ) from None
+    if values is not None and not isinstance(values, dict):
+        kind = {list: "a list", str: "a text", bool: "true or false"}.get(type(values), "a number")
+        raise wrong_field(conn_id, "Extra", f'must be a JSON object, such as {{"timeout": 30}}; it is {kind}')
+
+
+def wrong_variable(conn_id: str, name: str, what: str) -> ConnectionNotUsable:
+    """Return the error for a variable of the environment that a connection is reached with."""
+    return ConnectionNotUsable(
+        f"Connection '{conn_id}': the environment variable {name} {what}."
+        " Nothing was sent. Correct it for the workers and the triggerer, then clear this task."
+    )
+
+
 def wrong_field(conn_id: str, name: str, what: str) -> ConnectionNotUsable:
     """Return the error for a part of a connection."""
     return ConnectionNotUsable(
         f"Connection '{conn_id}': {name} {what}."
-        " Edit the connection (Admin > Connections), then clear this task."
+        " Nothing was sent. Edit the connection (Admin > Connections), then clear this task."
     )
 
 
@@ -152,68 +208,9 @@ def token_of(conn_id: str, name: str, value: Any) -> str:
     return text
 
 
-def host_url(conn_id: str, connection: Any, *, allow_http: bool) -> str:
-    """Return the URL that host, schema and port of a connection make together."""
-    host = (connection.host or "").strip()
-    if not host:
-        raise wrong_field(
-            conn_id, "host", "is missing; it is the service's address, such as https://example.com"
-        )
-    if "://" not in host and connection.schema in ("http", "https"):
-        host = f"{connection.schema}://{host}"
-    url = checked_url(conn_id, "host", host, allow_http=allow_http)
-    parts = urlsplit(url)
-    if connection.port and not parts.port:
-        url = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
-    return url
-
-
-def checked_url(conn_id: str, name: str, url: str, *, allow_http: bool) -> str:
-    """
-    Return a URL with a scheme (``https`` where it has none) and without a slash at the end.
-
-    :raises ConnectionNotUsable: for other schemes, a URL with credentials or a query, and plain ``http`` to
-        anywhere but this machine, unless ``allow_http``
-    """
-    text = url.strip()
-    text = (text if "://" in text else f"https://{text}").rstrip("/")
+def password_of(url: str) -> str:
+    """Return the password in a URL as it stands there, also in one without a scheme; empty for none."""
     try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
+        return urlsplit(url if "://" in url else f"//{url}").password or ""
     except ValueError:
-        raise wrong_field(conn_id, name, "is not a URL") from None
-    if parts.username or parts.password:
-        raise wrong_field(
-            conn_id, name, "must not hold credentials; login and password have their own fields"
-        )
-    if not host or any(c.isspace() for c in text) or parts.query or parts.fragment:
-        raise wrong_field(conn_id, name, "is not a host or URL such as https://example.com")
-    if parts.scheme not in ("https", "http"):
-        raise wrong_field(conn_id, name, f"must begin with https://; it begins with {parts.scheme}://")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
-        raise wrong_field(
-            conn_id,
-            name,
-            'is plain http://, which shows the credentials; use https:// (or set {"allow_http": true})',
-        )
-    return text
-
-
-def origin_of(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-
-
-def is_loopback_url(url: str) -> bool:
-    """Say whether a URL leads to this machine."""
-    return _is_loopback(urlsplit(url).hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return ""

@@ -19,12 +19,14 @@ from airflow_provider_archival.api.toloka import (
 )
 from airflow_provider_archival.hooks.auth import HeaderAuth
 from airflow_provider_archival.hooks.base import ATTEMPTS, ServiceHook
-from airflow_provider_archival.hooks.site import Extra, Site, checked_url, host_url, token_of
+from airflow_provider_archival.hooks.hosts import toloka_url
+from airflow_provider_archival.hooks.site import Extra, Site, token_of
 
 ENVIRONMENTS = {"production": "https://toloka.dev", "sandbox": "https://sandbox.toloka.dev"}
 # The pools or trainings of more take a look of their own: one look sends no more than 20 requests.
 _MOST_AT_FIRST = 2000
-_LEGACY_PREFIX = "extra__toloka__"
+_FIELDS = ("environment", "auth_scheme", "url", "token")
+_PREFIXES = ("extra__toloka__",)
 # The official client's rule: such a token is an API key, any other an OAuth token.
 _API_KEY = re.compile(r"[^.]{22,24}\.[^.]*\.[^.]*")
 
@@ -200,14 +202,11 @@ class TolokaHook(ServiceHook):
         return super().advice(error)
 
     def site_of(self, connection: Any, extra: Mapping[str, Any]) -> Site:
-        fields = Extra(self._conn_id, extra, prefix=_LEGACY_PREFIX)
+        fields = Extra(self._conn_id, extra, _PREFIXES)
+        fields.warn_of_unknown(_FIELDS)
         allow_http = fields.flag("allow_http", False) or connection.schema == "http"
-        url = fields.text("url")
-        if (connection.host or "").strip():
-            base = host_url(self._conn_id, connection, allow_http=allow_http)
-        elif url:
-            base = checked_url(self._conn_id, "extra field 'url'", url, allow_http=allow_http)
-        else:
+        base = toloka_url(self._conn_id, connection, fields.text("url"), allow_http=allow_http)
+        if base is None:
             base = ENVIRONMENTS[fields.choice("environment", tuple(ENVIRONMENTS), "production")]
         token = token_of(
             self._conn_id, "password (the token)", (connection.password or "").strip() or fields.text("token")
@@ -216,11 +215,12 @@ class TolokaHook(ServiceHook):
         if scheme == "auto":
             scheme = "ApiKey" if _API_KEY.fullmatch(token) else "OAuth"
         return Site(
-            base.removesuffix("/v1").removesuffix("/api") + "/api/v1",
+            base + "/api/v1",
             HeaderAuth.token(scheme, token),
             timeout=fields.timeout(),
             verify=fields.verify(),
             proxies=fields.proxies(),
+            conn_id=self._conn_id,
         )
 
     def _all(self, pages: Pages[Item], attempts: int = ATTEMPTS) -> Iterator[Item]:

@@ -3,40 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import importlib
-import os
+import contextlib
+import inspect
+import resource
 import ssl
-import time
-from collections.abc import Callable
-from http.cookiejar import DefaultCookiePolicy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_archival import __version__
 from airflow_provider_archival.api.http import AnswerLost, ApiError, NotConnected, Response, UnreadableAnswer
 from airflow_provider_archival.hooks.auth import Wire
+from airflow_provider_archival.hooks.encodings import ACCEPTED, Broken, NotAsked, Unpacker, tells_its_length
+from airflow_provider_archival.hooks.hosts import origin_of
+from airflow_provider_archival.hooks.network import (
+    LOWEST_RATE,
+    MAX_HEADER,
+    MAX_HEADERS,
+    Proxy,
+    proxy_for,
+    tls_context,
+)
 from airflow_provider_archival.hooks.site import Site
 
 if TYPE_CHECKING:
     import aiohttp
-    import requests
 
 MAX_ANSWER = 16 * 1024 * 1024
 """The longest answer that is read, in bytes; none of the services' comes near it."""
 
 _PIECE = 64 * 1024
-_USER_AGENT = f"airflow-provider-archival/{__version__}"
+_HEADERS = {"User-Agent": f"airflow-provider-archival/{__version__}", "Accept-Encoding": ACCEPTED}
+_turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
 
-class SyncTransport:
-    """Sends over ``requests``; redirects are not followed, cookies not kept, ``.netrc`` not read."""
+class _Ways:
+    """What both transports know of the way to a site."""
 
     def __init__(self, site: Site) -> None:
-        import requests
-
         self._site = site
-        self._session = requests.Session()
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._proxies: dict[tuple[str, str, int], Proxy | None] = {}
+
+    def _way(self, wire: Wire) -> _Way:
+        origin = origin_of(wire.url)
+        if origin not in self._proxies:
+            self._proxies[origin] = proxy_for(self._site, wire.url)
+        return _Way(wire, self._site.timeout, self._proxies[origin])
+
+
+class SyncTransport(_Ways):
+    """
+    Sends over ``requests``; redirects are not followed, cookies not kept, ``.netrc`` not read.
+
+    :raises ConnectionNotUsable: the certificates to trust can't be read
+    """
+
+    def __init__(self, site: Site) -> None:
+        from airflow_provider_archival.hooks.sockets import Session
+
+        super().__init__(site)
+        self._session = Session(tls_context(site))
 
     def send(
         self, wire: Wire, *, fresh: bool = False, sink: Callable[[bytes], object] | None = None
@@ -49,185 +76,261 @@ class SyncTransport:
             whether the request was acted upon
         :param sink: takes the body of a 200 piece by piece, however long it is, but no web page; the answer's
             own is empty then
+        :raises ConnectionNotUsable: the proxy to go through can't be used
         """
         import requests
         import urllib3
 
+        from airflow_provider_archival.hooks.sockets import clock
+
+        way = self._way(wire)
         if fresh:
             self._session.close()
-        began = time.monotonic()
-        try:
-            with self._session.request(
-                wire.method,
-                wire.url,
-                headers={"User-Agent": _USER_AGENT, **wire.headers},
-                data=wire.body,
-                auth=_keep_headers,
-                timeout=self._site.timeout,
-                verify=self._site.verify,
-                proxies=dict(self._site.proxies),
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
-                body = bytearray()
-                is_page = "html" in answer.headers.get("Content-Type", "").lower()
-                to_sink = sink if answer.status_code == 200 and not is_page else None
-                # Not iter_content: it waits for a whole piece, however slowly its bytes come.
-                while piece := answer.raw.read1(_PIECE, decode_content=True):
-                    if to_sink:
-                        to_sink(piece)
-                        continue
-                    body += piece
-                    _check_size(wire, answer.status_code, len(body))
-                    if time.monotonic() - began > self._site.timeout:
-                        raise AnswerLost(_line(wire), (f"no whole answer within {self._site.timeout:g} s",))
-                return Response(answer.status_code, _lower(answer.headers), bytes(body))
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _sync_error(wire, error, self._site.timeout) from None
+        with clock.runs(way.timeout):
+            try:
+                with self._session.request(
+                    wire.method,
+                    wire.url,
+                    headers={**_HEADERS, **wire.headers},
+                    data=wire.body,
+                    timeout=way.timeout,
+                    verify=self._site.verify is not False,
+                    proxies={"all": way.proxy.full_url} if way.proxy else {},
+                    allow_redirects=False,
+                    stream=True,
+                ) as answer:
+                    body = way.body(answer.status_code, answer.headers, sink)
+                    if body.sink:
+                        clock.begin_download(way.timeout)
+                    # Not iter_content: it waits for a whole piece, however slowly its bytes come.
+                    while raw := answer.raw.read1(_PIECE, decode_content=False):
+                        with clock.stands():
+                            body.take(raw)
+                        if body.sink:
+                            clock.came(len(raw), way.timeout)
+                    return body.answer()
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                way.was_sent = clock.was_sent
+                raise way.fault(error) from None
 
     def close(self) -> None:
         self._session.close()
 
 
-class AsyncTransport:
+class AsyncTransport(_Ways):
     """Sends over ``aiohttp``, with the same manners; made by :meth:`open`."""
 
-    def __init__(self, site: Site, session: aiohttp.ClientSession, tls: ssl.SSLContext | bool) -> None:
-        self._site, self._session, self._tls = site, session, tls
+    def __init__(self, site: Site, session: aiohttp.ClientSession) -> None:
+        super().__init__(site)
+        self._session = session
 
     @classmethod
     async def open(cls, site: Site) -> AsyncTransport:
-        # The first import takes a third of a second: too long for a loop that thousands of triggers share.
-        await asyncio.to_thread(importlib.import_module, "aiohttp")
+        """
+        Make the session.
+
+        :raises ConnectionNotUsable: the certificates to trust can't be read
+        """
+        # The first imports take a third of a second: too long for a loop that thousands of triggers share.
+        tls = await asyncio.to_thread(_prepared, site)
         import aiohttp
 
-        tls = await asyncio.to_thread(_tls, site.verify)
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_headers_sent.append(_note_that_it_was_sent)
+        limits = {"max_line_size": MAX_HEADER, "max_field_size": MAX_HEADER, "max_headers": MAX_HEADERS}
+        known = inspect.signature(aiohttp.ClientSession.__init__).parameters
         session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=site.timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
-            connector=aiohttp.TCPConnector(ssl=tls),
+            # With a limit, requests wait for a connection while their clock runs.
+            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
             trust_env=False,
+            auto_decompress=False,
+            trace_configs=[tracing],
+            **{name: value for name, value in limits.items() if name in known},  # type: ignore[arg-type]
         )
-        return cls(site, session, tls)
+        return cls(site, session)
 
     async def send(self, wire: Wire) -> Response:
-        """Send once and return the answer, whatever its status."""
+        """
+        Send once and return the answer, whatever its status.
+
+        :raises ConnectionNotUsable: the proxy to go through can't be used
+        """
         import aiohttp
 
-        try:
-            async with self._session.request(
-                wire.method,
-                wire.url,
-                headers={"User-Agent": _USER_AGENT, **wire.headers},
-                data=wire.body,
-                proxy=self._site.proxy_for(wire.url),
-                allow_redirects=False,
-                middlewares=(functools.partial(_name_errors, wire, self._site.timeout),),
-            ) as answer:
-                body = bytearray()
-                async for piece in answer.content.iter_chunked(_PIECE):
-                    body += piece
-                    _check_size(wire, answer.status, len(body))
-                return Response(answer.status, _lower(answer.headers), bytes(body))
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise _async_error(wire, error, self._site.timeout) from None
+        way = self._way(wire)
+        async with _turn(wire):
+            try:
+                async with self._session.request(
+                    wire.method,
+                    wire.url,
+                    headers={**_HEADERS, **wire.headers, **way.headers_for_the_proxy},
+                    data=wire.body,
+                    proxy=way.proxy.url if way.proxy else None,
+                    proxy_headers=way.proxy.headers if way.proxy else None,
+                    allow_redirects=False,
+                    middlewares=(partial(_name_faults, way),),
+                    trace_request_ctx=way,
+                ) as answer:
+                    body = way.body(answer.status, answer.headers)
+                    async for raw in answer.content.iter_any():
+                        body.take(raw)
+                    return body.answer()
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                raise way.fault(error) from None
 
     async def close(self) -> None:
         await self._session.close()
 
 
-def _keep_headers(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stand in for ``auth``, so that ``requests`` does not take a login from ``.netrc``."""
-    return prepared
+@dataclass
+class _Way:
+    """
+    One request on its way, and what it means when it does not get there.
+
+    :param wire: the request
+    :param timeout: seconds that it may take
+    :param proxy: what it goes through
+    """
+
+    wire: Wire
+    timeout: float
+    proxy: Proxy | None
+    was_sent: bool = False
+    has_begun: bool = False
+    is_download: bool = False
+
+    @property
+    def headers_for_the_proxy(self) -> dict[str, str]:
+        """What ``aiohttp`` has to be given where there is no tunnel to be opened."""
+        return self.proxy.headers if self.proxy and self.wire.url.startswith("http://") else {}
+
+    def body(self, status: int, headers: Any, sink: Callable[[bytes], object] | None = None) -> _Body:
+        """Return what takes the answer's body."""
+        self.has_begun = True
+        if status == 407:
+            who = str(self.proxy or "a proxy on the way")
+            raise NotConnected(self.line, (f"{who} wants a login (407 Proxy Authentication Required)",))
+        lower = {str(name).lower(): str(value) for name, value in headers.items()}
+        if status != 200 or "html" in lower.get("content-type", "").lower():
+            sink = None
+        self.is_download = sink is not None
+        with self.named(status):
+            return _Body(self, status, lower, sink)
+
+    def fault(self, error: Exception) -> ApiError:
+        """Return the error of a request that failed; where it did not go out, nothing was sent."""
+        made_of = _made_of(error)
+        root = made_of[-1]
+        is_late = any(isinstance(one, TimeoutError) for one in made_of)
+        if not self.was_sent:
+            words = f"no connection within {self.timeout:g} s" if is_late else _words(root)
+            return NotConnected(self.line, (f"through {self.proxy}: {words}" if self.proxy else words,))
+        if is_late and self.is_download:
+            size = LOWEST_RATE * self.timeout
+            return AnswerLost(self.line, (f"less than {size:g} bytes of it came within {self.timeout:g} s",))
+        if is_late:
+            whole = "whole " if self.has_begun else ""
+            return AnswerLost(self.line, (f"no {whole}answer within {self.timeout:g} s",))
+        return AnswerLost(self.line, (f"the connection was lost: {_words(root)}",))
+
+    @contextlib.contextmanager
+    def named(self, status: int) -> Iterator[None]:
+        """Name what is wrong with a body."""
+        try:
+            yield
+        except Broken as error:
+            raise AnswerLost(self.line, (f"the answer is not whole: {error}",)) from None
+        except NotAsked as error:
+            raise UnreadableAnswer(self.line, (str(error),), status) from None
+
+    @property
+    def line(self) -> str:
+        return f"{self.wire.method} {self.wire.url}"
 
 
-async def _name_errors(wire: Wire, seconds: float, request: Any, handler: Any) -> Any:
+class _Body:
+    """The body of an answer while it comes."""
+
+    def __init__(
+        self, way: _Way, status: int, headers: dict[str, str], sink: Callable[[bytes], object] | None
+    ) -> None:
+        self._way, self._status, self._headers, self.sink = way, status, headers, sink
+        self._unpacker = Unpacker(headers)
+        self._bytes = bytearray()
+        if sink and not (self._unpacker.coding or tells_its_length(headers)):
+            raise Broken("nothing tells how long the file is, so half of it can't be told from all")
+
+    def take(self, raw: bytes) -> None:
+        with self._way.named(self._status):
+            for piece in self._unpacker.take(raw):
+                if self.sink:
+                    self.sink(piece)
+                    continue
+                self._bytes += piece
+                if len(self._bytes) > MAX_ANSWER:
+                    size = f"an answer of more than {MAX_ANSWER // 2**20} MiB"
+                    raise UnreadableAnswer(self._way.line, (size,), self._status)
+
+    def answer(self) -> Response:
+        """Return the answer, whose last byte has come."""
+        with self._way.named(self._status):
+            self._unpacker.finish()
+        return Response(self._status, self._headers, bytes(self._bytes))
+
+
+async def _name_faults(way: _Way, request: Any, handler: Any) -> Any:
     """Name a fault inside of ``aiohttp``, which would else silently send a PUT again after a lost answer."""
     import aiohttp
 
     try:
         return await handler(request)
     except (aiohttp.ClientError, OSError) as error:
-        raise _async_error(wire, error, seconds) from None
+        raise way.fault(error) from None
 
 
-def _sync_error(wire: Wire, error: Exception, timeout: float) -> ApiError:
-    import requests
-    from urllib3.exceptions import NewConnectionError, ReadTimeoutError
-
-    root = _root(error)
-    # Any other TLS fault may come after the request went out.
-    if isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(
-        root, ssl.SSLCertVerificationError
-    ):
-        return NotConnected(_line(wire), (_words(root),))
-    if isinstance(error, requests.exceptions.ProxyError):
-        return NotConnected(_line(wire), (f"the proxy failed: {_words(root)}",))
-    if isinstance(error, (requests.exceptions.Timeout, ReadTimeoutError)):
-        return AnswerLost(_line(wire), (f"no answer within {timeout:g} s",))
-    if isinstance(error, requests.exceptions.ConnectionError) and _is_caused_by(error, NewConnectionError):
-        return NotConnected(_line(wire), (_words(root),))
-    return AnswerLost(_line(wire), (f"the connection was lost: {_words(root)}",))
+async def _note_that_it_was_sent(session: Any, context: Any, params: Any) -> None:
+    context.trace_request_ctx.was_sent = True
 
 
-def _async_error(wire: Wire, error: Exception, timeout: float) -> ApiError:
-    import aiohttp
+def _prepared(site: Site) -> ssl.SSLContext:
+    """Import what takes its time, and read the certificates: not for the loop's thread."""
+    import aiohttp  # noqa: F401
+    import requests.utils  # noqa: F401
 
-    root = _root(error)
-    if isinstance(error, (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError)):
-        return NotConnected(_line(wire), (f"the proxy failed: {_words(root)}",))
-    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        return NotConnected(_line(wire), (_words(root),))
-    if isinstance(error, TimeoutError):
-        return AnswerLost(_line(wire), (f"no answer within {timeout:g} s",))
-    return AnswerLost(_line(wire), (f"the connection was lost: {_words(root)}",))
+    return tls_context(site)
 
 
-def _is_caused_by(error: BaseException, kind: type[BaseException]) -> bool:
-    return any(isinstance(one, kind) for one in _chain(error))
+def _turn(wire: Wire) -> contextlib.AbstractAsyncContextManager[Any]:
+    """
+    Return what a look waits for, before its clock runs: half of the files that this process may open.
+
+    Whatever is no look, such as a cancel, finds the other half free.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if wire.method != "GET" or limit == resource.RLIM_INFINITY:
+        return contextlib.nullcontext()
+    loop = asyncio.get_running_loop()
+    if loop not in _turns:
+        for closed in [one for one in _turns if one.is_closed()]:
+            del _turns[closed]
+        _turns[loop] = asyncio.Semaphore(max(limit // 2, 1))
+    return _turns[loop]
 
 
-def _root(error: BaseException) -> BaseException:
-    return _chain(error)[-1]
-
-
-def _chain(error: BaseException) -> list[BaseException]:
+def _made_of(error: BaseException) -> list[BaseException]:
+    """Return an error and what it holds or was raised from, but nothing that was only being handled then."""
     found = [error]
     while True:
         last = found[-1]
-        inner = getattr(last, "reason", None)
-        nested = [arg for arg in last.args if isinstance(arg, BaseException)]
-        cause = inner if isinstance(inner, BaseException) else next(iter(nested), None)
-        cause = cause or last.__cause__ or last.__context__
-        if cause is None or cause in found:
+        held = (getattr(last, "reason", None), *last.args, last.__cause__)
+        inner = next((one for one in held if isinstance(one, BaseException) and one not in found), None)
+        if inner is None:
             return found
-        found.append(cause)
+        found.append(inner)
 
 
 def _words(error: BaseException) -> str:
     text = getattr(error, "strerror", None) or str(error)
     return f"{text} ({type(error).__name__})" if text else type(error).__name__
-
-
-def _check_size(wire: Wire, status: int, size: int) -> None:
-    if size > MAX_ANSWER:
-        raise UnreadableAnswer(_line(wire), (f"an answer of more than {MAX_ANSWER // 2**20} MiB",), status)
-
-
-def _line(wire: Wire) -> str:
-    return f"{wire.method} {wire.url}"
-
-
-def _lower(headers: Any) -> dict[str, str]:
-    return {str(name).lower(): str(value) for name, value in headers.items()}
-
-
-def _tls(verify: bool | str) -> ssl.SSLContext | bool:
-    """Return what ``aiohttp`` takes for ``ssl``; the CA file of the environment holds as for ``requests``."""
-    cafile = verify if isinstance(verify, str) else None
-    if verify is True:
-        cafile = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    if cafile is None:
-        return bool(verify)
-    folder = cafile if os.path.isdir(cafile) else None
-    return ssl.create_default_context(cafile=None if folder else cafile, capath=folder)

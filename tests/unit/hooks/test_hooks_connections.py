@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_archival.api import jira, toloka
-from airflow_provider_archival.exceptions import ConnectionNotUsable
+from airflow_provider_archival.exceptions import ConnectionNotFound, ConnectionNotUsable
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.hooks.site import Site
 from airflow_provider_archival.hooks.toloka import TolokaHook
@@ -197,7 +197,7 @@ def test_a_bad_jira_connection_is_one_error_that_names_the_field(
 
 def test_a_missing_connection_is_named_with_what_to_do(own_connections: Connections, carry: Carrier) -> None:
     with pytest.raises(
-        ConnectionNotUsable, match=r"no Airflow connection 'not_there'.*AIRFLOW_CONN_NOT_THERE"
+        ConnectionNotFound, match=r"no Airflow connection 'not_there'.*AIRFLOW_CONN_NOT_THERE"
     ):
         carry(JiraCloudHook("not_there"), jira.myself())
 
