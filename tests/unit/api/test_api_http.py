@@ -7,36 +7,15 @@ from typing import Any
 
 import pytest
 import time_machine
+from every_request import EVERY_REQUEST
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_archival.api import http, jira, toloka
+from airflow_provider_archival.api import http, jira
 from airflow_provider_archival.api.http import ApiError, Request, Response
 from airflow_provider_archival.api.limits import RateLimit
 
 LOOK = jira.get_task("1")
-EVERY_REQUEST: list[Request[Any]] = [
-    jira.archive_issues(["A-1"]),
-    jira.unarchive_issues(["A-1"]),
-    jira.archive_by_jql("project = A"),
-    jira.export_archived_issues(jira.ExportFilter()),
-    jira.get_task("1"),
-    jira.cancel_task("1"),
-    jira.count_issues("project = A"),
-    jira.myself(),
-    jira.is_admin(),
-    toloka.archive_project("1"),
-    toloka.archive_pool("1"),
-    toloka.archive_training("1"),
-    toloka.close_pool("1"),
-    toloka.close_training("1"),
-    toloka.get_operation("1"),
-    toloka.list_operations(),
-    toloka.list_pools("1"),
-    toloka.list_trainings("1"),
-    toloka.get_project("1"),
-    toloka.requester(),
-]
 
 
 def error_of(status: int, body: bytes = b"", **headers: str) -> ApiError:

@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from every_request import EVERY_REQUEST
 from said import EDGES_PAGE, GATEWAYS_JSON
 
-from airflow_provider_archival.api import http, jira, toloka, voices
+from airflow_provider_archival.api import http, voices
 from airflow_provider_archival.api.http import ApiError, Request, Response
 from airflow_provider_archival.hooks import auth
 
@@ -115,31 +116,7 @@ def test_an_error_is_an_object_stores_only_in_xml(status: int, said: Any, is_a_s
     assert voices.storages(answer(status, said)) is is_a_storages
 
 
-EVERY: list[Request[Any]] = [
-    jira.archive_issues(["A-1"]),
-    jira.unarchive_issues(["A-1"]),
-    jira.archive_by_jql("project = A"),
-    jira.export_archived_issues(jira.ExportFilter()),
-    jira.get_task("1"),
-    jira.cancel_task("1"),
-    jira.count_issues("project = A"),
-    jira.search_issues("project = A", 1),
-    jira.myself(),
-    jira.is_admin(),
-    toloka.archive_project("1"),
-    toloka.archive_pool("1"),
-    toloka.archive_training("1"),
-    toloka.close_pool("1"),
-    toloka.close_training("1"),
-    toloka.start("POOL.ARCHIVE", "1"),
-    toloka.get_operation("1"),
-    toloka.list_operations(),
-    toloka.list_pools("1"),
-    toloka.list_trainings("1"),
-    toloka.get_project("1"),
-    toloka.requester(),
-    auth._TOKEN_REQUEST,
-]
+EVERY = [*EVERY_REQUEST, auth._TOKEN_REQUEST]
 
 
 @pytest.mark.parametrize("request_", EVERY, ids=str)

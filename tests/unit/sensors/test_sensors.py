@@ -21,8 +21,6 @@ from said import refusal
 
 from airflow_provider_archival.exceptions import BadInput, ConnectionNotUsable, WatchedJobFailed, WatchRefused
 from airflow_provider_archival.hooks.jira import JiraCloudHook
-from airflow_provider_archival.hooks.toloka import TolokaHook
-from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY
 from airflow_provider_archival.sensors.jira import JiraTaskSensor
 from airflow_provider_archival.sensors.toloka import TolokaOperationSensor
 from airflow_provider_archival.triggers.jira import JiraTaskTrigger
@@ -37,34 +35,6 @@ if TYPE_CHECKING:
 
 LOOKS = {"jira": "/rest/api/3/task/*", "toloka": "/api/v1/operations/*"}
 SENSOR_MODULE: Any = sys.modules[BaseSensorOperator.__module__]
-
-
-@pytest.fixture(params=["jira", "toloka"])
-def service(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def job_id(connections: Connections, service: str) -> str:
-    """A job that runs."""
-    if service == "jira":
-        return JiraCloudHook().archive_issues_by_jql("key = DEMO-4")
-    operation = TolokaHook().archive_project(PROJECT_READY)
-    assert operation
-    return operation.id
-
-
-@pytest.fixture
-def sensor(service: str, job_id: str) -> Callable[..., JobSensor]:
-    """Make a sensor that watches the job."""
-
-    def make(job: Any = job_id, **more: Any) -> JobSensor:
-        common = {"task_id": "watch", "poke_interval": 30, **more}
-        if service == "jira":
-            return JiraTaskSensor(jira_task_id=job, **common)
-        return TolokaOperationSensor(operation_id=job, **common)
-
-    return make
 
 
 # --- poke ---

@@ -18,11 +18,6 @@ from airflow.providers.common.compat.sdk import (
 from said import EDGES_PAGE
 
 from airflow_provider_archival.exceptions import JobNotWatched, WatchedJobFailed
-from airflow_provider_archival.hooks.jira import JiraCloudHook
-from airflow_provider_archival.hooks.toloka import TolokaHook
-from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY
-from airflow_provider_archival.sensors.jira import JiraTaskSensor
-from airflow_provider_archival.sensors.toloka import TolokaOperationSensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,34 +29,6 @@ if TYPE_CHECKING:
 LOOKS = {"jira": "/rest/api/3/task/*", "toloka": "/api/v1/operations/*"}
 CONNECTIONS = {"jira": "jira_cloud_default", "toloka": "toloka_default"}
 SENSOR_MODULE: Any = sys.modules[BaseSensorOperator.__module__]
-
-
-@pytest.fixture(params=["jira", "toloka"])
-def service(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def job_id(connections: Connections, service: str) -> str:
-    """A job that runs."""
-    if service == "jira":
-        return JiraCloudHook().archive_issues_by_jql("key = DEMO-4")
-    operation = TolokaHook().archive_project(PROJECT_READY)
-    assert operation
-    return operation.id
-
-
-@pytest.fixture
-def sensor(service: str, job_id: str) -> Callable[..., JobSensor]:
-    """Make a sensor that watches the job."""
-
-    def make(**more: Any) -> JobSensor:
-        common = {"task_id": "watch", "poke_interval": 30, **more}
-        if service == "jira":
-            return JiraTaskSensor(jira_task_id=job_id, **common)
-        return TolokaOperationSensor(operation_id=job_id, **common)
-
-    return make
 
 
 # --- limits ---
