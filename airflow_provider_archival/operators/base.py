@@ -389,7 +389,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
         if not attempt:
             return submission.find(since)
         pauses = _PAUSES if submission.appears_late else _PAUSES[attempt - 1 : attempt]
-        return found_in_time(lambda: submission.find(since), pauses)
+        return found_in_time(lambda: submission.find(since), pauses, self.hook.deadline)
 
     def _busy(self, error: Busy, since: float | None, progress: Progress[J]) -> J | None:
         """Take the job that is in the way for ours, if it is; otherwise note that it has to end first."""
@@ -550,10 +550,16 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             self.log.warning("Could not cancel %s: %s", self.hook.name_of(job.id), error)
 
 
-def found_in_time(find: Callable[[], Found[J] | None], pauses: Sequence[float] = _PAUSES) -> Found[J] | None:
-    """Look for a job after each of these pauses (in seconds), until it is there; None if it is not."""
+def found_in_time(
+    find: Callable[[], Found[J] | None], pauses: Sequence[float] = _PAUSES, deadline: float | None = None
+) -> Found[J] | None:
+    """
+    Look for a job after each of these pauses (in seconds), until it is there; None if it is not.
+
+    :param deadline: when pauses end, in epoch seconds; what is left to be looked for is looked for at once
+    """
     for pause in pauses:
-        time.sleep(pause)
+        time.sleep(pause if deadline is None else max(min(pause, deadline - time.time()), 0.0))
         if (found := find()) is not None:
             return found
     return None

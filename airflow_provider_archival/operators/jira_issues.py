@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -93,8 +94,11 @@ class _IssuesByKeyOperator(BaseOperator):
     def _ask_for(self, chunks: Chunks) -> None:
         """Ask for all chunks that are not done; what was done when one fails is kept."""
         from airflow_provider_archival.hooks.jira import JiraCloudHook
+        from airflow_provider_archival.hooks.repeats import LONGEST
 
         hook = JiraCloudHook(self.jira_conn_id)
+        # A pause that Jira asks for costs no attempt; Airflow's execution_timeout ends it.
+        hook.deadline = time.time() + LONGEST
         try:
             left = chunks.left()
             # The first goes alone: it finds out whether the connection is good for anything.

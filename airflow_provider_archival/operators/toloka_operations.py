@@ -127,7 +127,7 @@ class TolokaJobOperator(RemoteJobOperator[TolokaJob]):
                 if fault.error.surely_undone or attempt == _ATTEMPTS:
                     raise
                 self.log.warning("Nobody knows whether that was done; looking again: %s", fault)
-            found = found_in_time(lambda: self.find(type, id, begun))
+            found = found_in_time(lambda: self.find(type, id, begun), deadline=self.hook.deadline)
             if found is not None:
                 self.log.info("The answer was lost, but the operation on %s %s is there", target_of(type), id)
                 assert isinstance(found.job, TolokaOperation)

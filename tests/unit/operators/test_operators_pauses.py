@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tries import Killed
 
-from airflow_provider_archival.exceptions import JobTimeout
+from airflow_provider_archival.exceptions import JobTimeout, ServiceFault
 from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesByJqlOperator,
+    JiraArchiveIssuesOperator,
     JiraExportArchivedIssuesOperator,
 )
 from airflow_provider_archival.operators.toloka import TolokaArchiveProjectOperator
@@ -171,6 +172,24 @@ def test_tolokas_interval_is_waited_for_between_two_of_many_starts(
     assert [pool["status"] for pool in result["pools"]] == ["SUCCESS", "SUCCESS"]
     assert archival_sandbox.counters()["jobs_submitted"]["POOL.ARCHIVE"] == 2
     assert archival_sandbox.now() - begun >= seconds
+
+
+def test_by_key_a_quota_costs_no_attempt(context: Any, archival_sandbox: Sandbox, pauses: Pauses) -> None:
+    archival_sandbox.fault(ARCHIVE, times=9, status=429, headers={"Retry-After": "1847"})
+    task = JiraArchiveIssuesOperator(task_id="keys", issue_ids_or_keys=["DEMO-4"])
+    assert task.execute(context)["archived"] == 1
+    assert pauses.asked == [1847] * 9
+
+
+def test_no_look_for_a_lost_job_outlasts_the_timeout(
+    tries: Tries, archival_sandbox: Sandbox, pauses: Pauses
+) -> None:
+    """Toloka's operations may appear late, so they are looked for again and again."""
+    path, method = SUBMITS["project"]
+    archival_sandbox.fault(path, method=method, status=502, times=None)
+    with pytest.raises((ServiceFault, JobTimeout)):
+        tries.run(**JOBS["project"], timeout=8)
+    assert sum(pauses.asked) <= 8.5
 
 
 # --- another job in the way ---
