@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,18 @@ from airflow_provider_archival.exceptions import ServiceFault, WatchedJobFailed,
 from airflow_provider_archival.operators import failures
 from airflow_provider_archival.operators.deadlines import Deadline
 from airflow_provider_archival.triggers import base as outcomes
+from airflow_provider_archival.triggers.base import PauseTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_archival.api.polling import Job
     from airflow_provider_archival.hooks.base import ServiceHook
     from airflow_provider_archival.triggers.base import JobTrigger
+
+_BEGAN = "began"
+"""What a pause before the wait carries: when the sensor began, in epoch seconds."""
 
 
 class JobSensor(BaseSensorOperator):
@@ -101,22 +107,29 @@ class JobSensor(BaseSensorOperator):
             first = self._first_poke(context)
             if isinstance(first, PokeReturnValue):
                 return first.xcom_value
-            deadline = self._deadline(time.time())
-            self.defer(
-                trigger=self.trigger(deadline.at),
-                method_name="execute_complete",
-                timeout=deadline.of_deferral,
-            )
+            self._defer(time.time())
         finally:
             self.hook.close()
+
+    def _defer(self, began: float) -> None:
+        """Wait in the triggerer; where the service has asked for a pause, that comes first."""
+        deadline = self._deadline(began)
+        trigger: BaseTrigger = self.trigger(deadline.at)
+        if self._asked:
+            trigger = PauseTrigger(min(time.time() + self._asked, deadline.at), {_BEGAN: began})
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=deadline.of_deferral)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the deferral, with the trigger's event."""
         outcome, message = event["outcome"], event.get("message")
+        if event.get("carried"):
+            # A pause is over.
+            self._asked = None
+            self._defer(event["carried"][_BEGAN])
         if outcome == outcomes.ENDED:
             return self._value(self.job_from(event["job"]))
         if outcome == outcomes.TIMEOUT:
-            raise self._timed_out(message or "")
+            raise self._softened(self._timed_out(message or ""))
         if outcome == outcomes.UNWATCHED:
             job = self.job_from(event["job"]) if event.get("job") else None
             raise failures.unwatched(self.hook, job, message)
@@ -136,9 +149,13 @@ class JobSensor(BaseSensorOperator):
             if failure.is_timeout
             else failures.unwatched(self.hook, None, failure.message)
         )
+        raise self._softened(error)
+
+    def _softened(self, error: BaseException) -> BaseException:
+        """Return what ``soft_fail`` and ``never_fail`` make of an error."""
         if self.soft_fail or self.never_fail:
-            raise AirflowSkipException(f"Skipped, as soft_fail or never_fail says: {error}") from error
-        raise error
+            return AirflowSkipException(f"Skipped, as soft_fail or never_fail says: {error}")
+        return error
 
     def _deadline(self, started: float) -> Deadline:
         return Deadline.of(started, started + self.timeout, self.execution_timeout)
@@ -152,18 +169,19 @@ class JobSensor(BaseSensorOperator):
             f" {story[:1].lower()}{story[1:].rstrip('.')}. It goes on at {self.hook.service}."
         )
 
-    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+    def _get_next_poke_interval(
+        self, started_at: Any, run_duration: Callable[[], float], *more: Any, **how: Any
+    ) -> float:
         """Return the pause before the next poke: Airflow's, or what the service asked for."""
-        return max(super()._get_next_poke_interval(*args, **kwargs), min(self._asked or 0.0, self.timeout))
+        usual = super()._get_next_poke_interval(started_at, run_duration, *more, **how)
+        return max(usual, min(self._asked or 0.0, max(self.timeout - run_duration(), 0.0)))
 
     def _first_poke(self, context: Context) -> bool | PokeReturnValue:
         """Poke before a deferral; ``soft_fail`` and ``never_fail`` hold as in Airflow's own loop."""
         try:
             return self.poke(context)
         except AirflowFailException as error:
-            if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped, as soft_fail or never_fail says: {error}") from error
-            raise
+            raise self._softened(error) from None
 
     def _value(self, job: Job) -> dict[str, Any]:
         name = self.hook.name_of(job.id)

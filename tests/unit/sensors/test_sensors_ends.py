@@ -69,6 +69,57 @@ def test_no_pause_between_pokes_is_longer_than_the_timeout(
     assert task._get_next_poke_interval(0.0, lambda: 0.0, 1) == 600
 
 
+def test_a_pause_that_the_first_poke_is_asked_for_is_made_deferred(
+    archival_sandbox: Sandbox,
+    sensor: Callable[..., JobSensor],
+    service: str,
+    context: Any,
+    pauses: Pauses,
+    deferrals: Deferrals,
+) -> None:
+    archival_sandbox.fault(LOOKS[service], status=429, headers={"Retry-After": "1800"})
+    value = deferrals.run(sensor(deferrable=True, timeout=24 * 60 * 60), context)
+    assert value["status"] in ("COMPLETE", "SUCCESS")
+    times = [entry["time"] for entry in archival_sandbox.requests(LOOKS[service])]
+    assert times[1] - times[0] >= 1799
+
+
+def test_a_pause_that_the_first_poke_is_asked_for_ends_with_the_timeout(
+    archival_sandbox: Sandbox,
+    sensor: Callable[..., JobSensor],
+    service: str,
+    job_id: str,
+    context: Any,
+    pauses: Pauses,
+    deferrals: Deferrals,
+) -> None:
+    archival_sandbox.job(job_id, "freeze")
+    archival_sandbox.fault(LOOKS[service], status=429, headers={"Retry-After": "1800"})
+    with pytest.raises(AirflowSensorTimeout):
+        deferrals.run(sensor(deferrable=True, timeout=600), context)
+    assert sum(pauses.asked) == pytest.approx(600, abs=1)
+
+
+def test_a_pause_between_pokes_ends_with_the_timeout(sensor: Callable[..., JobSensor]) -> None:
+    task = sensor(timeout=600)
+    task._asked = 3600.0
+    assert task._get_next_poke_interval(0.0, lambda: 500.0, 1) == 100
+
+
+def test_soft_fail_skips_a_deferred_sensor_whose_execution_timeout_has_passed(
+    archival_sandbox: Sandbox,
+    sensor: Callable[..., JobSensor],
+    job_id: str,
+    context: Any,
+    pauses: Pauses,
+    deferrals: Deferrals,
+) -> None:
+    archival_sandbox.job(job_id, "freeze")
+    task = sensor(deferrable=True, soft_fail=True, execution_timeout=timedelta(seconds=90))
+    with pytest.raises(AirflowSkipException):
+        deferrals.run(task, context)
+
+
 # --- whose answer ---
 
 
