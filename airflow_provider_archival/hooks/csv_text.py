@@ -6,8 +6,9 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
 
 _LONGEST_FIELD = 2**31 - 1
 _PIECE = 256 * 1024
-_MARK = 4
+_MARK = 8
 _NOT_ASCII = bytes(range(0x80, 0x100))
 _DELIMITERS = ",;\t|^"
+# As headers name the issues' key, the surest first, in small letters and without what is between words.
+_KEY_COLUMNS = ("issuekey", "workitemkey", "key")
+# How much of a file tells its delimiter, in characters and in rows.
+_MOST_LOOKED_AT, _ROWS_LOOKED_AT = 256 * 1024, 20
 _ENCODINGS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -67,7 +72,9 @@ class Utf8:
         for name, mark in (marked + unmarked)[:1]:
             self._decoder = codecs.getincrementaldecoder(name)("replace")
             return data[mark:]
-        return data.removeprefix(codecs.BOM_UTF8)
+        while data.startswith(codecs.BOM_UTF8):
+            data = data[len(codecs.BOM_UTF8) :]
+        return data
 
 
 class _CleanFile(io.RawIOBase):
@@ -94,12 +101,40 @@ class _CleanFile(io.RawIOBase):
 
 @contextmanager
 def reading(path: Path) -> Iterator[Iterator[list[str]]]:
-    """Read the rows of a CSV; its delimiter is the one that its first line has most of."""
+    """Read the rows of a CSV; its delimiter is the one with which header and rows make sense."""
     csv.field_size_limit(_LONGEST_FIELD)
     with path.open("rb") as file, path.open("rb") as same:
-        first = _text_of(same).readline()
-        delimiter = max(_DELIMITERS, key=first.count)
+        delimiter = _delimiter_of(_text_of(same).read(_MOST_LOOKED_AT))
         yield csv.reader(_text_of(file), delimiter=delimiter)
+
+
+def filled(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Yield the rows that have a value."""
+    return (row for row in rows if any(map(str.strip, row)))
+
+
+def key_column(header: Sequence[str]) -> int | None:
+    """Return where a header has the issues' key; None where nothing looks like it."""
+    names = ["".join(letter for letter in name.lower() if letter.isalnum()) for name in header]
+    return next((names.index(name) for name in _KEY_COLUMNS if name in names), None)
+
+
+def _delimiter_of(begin: str) -> str:
+    """
+    Return what is between the cells of a CSV, from its begin.
+
+    Names have such characters in them: so it is not the one that there are most of, but the one that leaves
+    a name that is known, else rows as wide as their header, else most names.
+    """
+
+    def sense(delimiter: str) -> tuple[bool, int, int]:
+        rows = filled(csv.reader(io.StringIO(begin, newline=""), delimiter=delimiter))
+        header, *others = [*islice(rows, _ROWS_LOOKED_AT)] or [[]]
+        is_wide = len(header) > 1
+        alike = sum(len(row) == len(header) for row in others) if is_wide else 0
+        return key_column(header) is not None, alike, len(header)
+
+    return max(_DELIMITERS, key=sense)
 
 
 def _text_of(file: io.BufferedIOBase) -> io.TextIOWrapper:

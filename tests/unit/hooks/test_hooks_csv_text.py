@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_archival.hooks.csv_text import RowCounter, Utf8, reading
+from airflow_provider_archival.hooks.csv_text import RowCounter, Utf8, filled, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +141,33 @@ def test_the_delimiter_is_the_one_of_the_header(tmp_path: Path, delimiter: str) 
     (tmp_path / "x.csv").write_text(f'key{delimiter}summary\nA-1{delimiter}"a, b; c"\n')
     with reading(tmp_path / "x.csv") as rows:
         assert list(rows) == [["key", "summary"], ["A-1", "a, b; c"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "row"),
+    [
+        ("Issue key,Field (a; b; c)\nA-1,x\n", ["Issue key", "Field (a; b; c)"], ["A-1", "x"]),
+        ("Issue key;Field (a, b, c)\nA-1;x\n", ["Issue key", "Field (a, b, c)"], ["A-1", "x"]),
+        ('"Issue key","a|b|c|d"\nA-1,x\n', ["Issue key", "a|b|c|d"], ["A-1", "x"]),
+        ('"a;b;c";Issue key\nx;A-1\n', ["a;b;c", "Issue key"], ["x", "A-1"]),
+        # No name that is known, so the rows tell.
+        ("Vorgang,Feld (a; b; c)\nA-1,x\n", ["Vorgang", "Feld (a; b; c)"], ["A-1", "x"]),
+        ('Vorgang;Feld\nA-1;"x, y, z"\n', ["Vorgang", "Feld"], ["A-1", "x, y, z"]),
+        # The header is not in the first line, or not in one line.
+        ("\n\r\n;;\nIssue key;a\nA-1;x, y\n", ["Issue key", "a"], ["A-1", "x, y"]),
+        ('"a, b,\nc";Issue key\nx;A-1\n', ["a, b,\nc", "Issue key"], ["x", "A-1"]),
+        ("Issue key\nA-1; x\n", ["Issue key"], ["A-1; x"]),
+        ("\ufeff\ufeff\ufeffa,Issue key\nx,A-1\n", ["a", "Issue key"], ["x", "A-1"]),
+        ('\ufeff\ufeff"a,";Issue key\nx;A-1\n', ["a,", "Issue key"], ["x", "A-1"]),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_the_delimiter_is_told_whatever_is_in_the_names(
+    tmp_path: Path, text: str, header: list[str], row: list[str]
+) -> None:
+    (tmp_path / "x.csv").write_bytes(text.encode())
+    with reading(tmp_path / "x.csv") as rows:
+        assert list(filled(rows)) == [header, row]
 
 
 def test_a_cell_may_be_longer_than_a_piece(tmp_path: Path) -> None:
