@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -281,6 +282,18 @@ def test_a_signature_opens_the_file_and_is_shown_nowhere(
     assert (found["files"][0]["rows"], found["files"][0]["file_url"]) == (1, signed.shown)
     assert found["tasks"][0]["file_url"] == signed.shown
     assert SECRET not in everything(found)
+
+
+@pytest.mark.parametrize("deferrable", [False], indirect=True)
+def test_a_signature_is_in_no_line_of_the_http_client(
+    tries: Tries, signed: Signed, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "urllib3.connectionpool")
+    signed.tell(in_result={"fileUrl": signed.url})
+    tries.run(JiraExportArchivedIssuesOperator, destination=str(tmp_path))
+    lines = [record.getMessage() for record in caplog.records if record.name == "urllib3.connectionpool"]
+    assert any("GET /files/x.csv?*** HTTP/1.1" in line for line in lines)
+    assert SECRET not in "".join(lines)
 
 
 def test_a_url_without_a_query_is_kept_as_it_is(tries: Tries, archival_sandbox: Sandbox) -> None:
