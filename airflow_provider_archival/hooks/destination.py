@@ -21,7 +21,8 @@ from airflow_provider_archival.exceptions import DestinationNotReachable, Destin
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".csv"
-_LOCAL = re.compile(r"(?:(?:file|local)://)?(?=~|/|[^:]*$)", re.IGNORECASE)
+# A colon behind a slash, as in a time, makes no scheme.
+_LOCAL = re.compile(r"(?:(?:file|local)://)?(?=~|/|[^:]*$|[^:/]+/)", re.IGNORECASE)
 # What a person has to mend; anything else, such as a full disk or a storage that is away, may pass.
 _LASTING: tuple[type[Exception], ...] = (
     FileExistsError,
@@ -75,6 +76,7 @@ class Destination:
         :raises DestinationNotReachable: they can't now
         """
         with self._errors(_LASTING_AT_FIRST, "Nothing was asked for yet."):
+            self._check_home()
             target = self.target("x.csv")
             # As long as the file's own name, which may be too long.
             name = f".archival-{uuid.uuid4().hex}".ljust(len(target.name.encode()), "x")
@@ -101,6 +103,12 @@ class Destination:
             # What Airflow's own path tells when it is written to, which would name the temporary file.
             collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
             collector.add_output_asset(context=target, uri=str(target))
+
+    def _check_home(self) -> None:
+        text = self.given.strip()
+        path = text[len(found[0]) :] if (found := _LOCAL.match(text)) else ""
+        if os.path.expanduser(path).startswith("~"):
+            raise FileNotFoundError(errno.ENOENT, f"nobody's home is {path.partition('/')[0]} here")
 
     @contextmanager
     def _writing(self, target: Any, path: Any) -> Iterator[Part]:

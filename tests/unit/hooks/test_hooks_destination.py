@@ -90,6 +90,8 @@ def content(to: Destination) -> dict[str, bytes]:
         ("folder", "{tmp}/folder/x.csv"),
         ("folder/mine.csv", "{tmp}/folder/mine.csv"),
         ("./folder/../mine.csv", "{tmp}/mine.csv"),
+        ("at/2026-01-31T02:30:00+00:00", "{tmp}/at/2026-01-31T02:30:00+00:00/x.csv"),
+        ("at/02:30/mine.csv", "{tmp}/at/02:30/mine.csv"),
     ],
 )
 def test_a_destination_is_a_folder_or_a_file_in_every_form(
@@ -136,6 +138,8 @@ def test_a_try_leaves_nothing_behind_and_touches_nothing(tmp_path: Path) -> None
         ("/proc/nowhere", "FileNotFoundError|PermissionError"),
         ("{tmp}/" + "a" * 300 + ".csv", "File name too long"),
         ("{tmp}/a\0b", "null"),
+        ("~nobody-has-this-name/x.csv", "nobody's home is ~nobody-has-this-name"),
+        ("file://~nobody-has-this-name", "nobody's home is ~nobody-has-this-name"),
     ],
 )
 def test_what_can_not_be_written_to_fails_for_good_and_names_the_destination(
