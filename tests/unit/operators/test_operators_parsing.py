@@ -8,6 +8,7 @@ import re
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 
+import jinja2
 import pendulum
 import pytest
 from hypothesis import given
@@ -302,6 +303,28 @@ def test_what_has_to_be_given_asks_what_upstream_gave(read: Any, value: Any) -> 
 def test_what_has_a_value_is_given(value: Any) -> None:
     assert is_given(value)
     assert required(value, "x") == value
+
+
+@pytest.mark.parametrize("value", [jinja2.Undefined(name="params.x"), "\ufeff", " \ufeff None\n"], ids=repr)
+def test_what_is_undefined_or_only_a_mark_is_not_given(value: Any) -> None:
+    assert not is_given(value)
+    assert names_of(value, "x") == []
+    assert (limit_of(value, "x"), text_of(value, "x"), flag_of(value, "x")) == (None, None, False)
+    with pytest.raises(BadInput, match="x is empty"):
+        names_of(value, "x", is_required=True)
+
+
+def test_the_mark_that_editors_write_first_is_no_part_of_a_text() -> None:
+    assert text_of("\ufeffproject = A\n", "jql") == "project = A"
+    assert names_of("\ufeffA-1, A-2", "x") == ["A-1", "A-2"]
+    assert names_of(["\ufeff['A-1']"], "x") == ["A-1"]
+
+
+@pytest.mark.parametrize("value", ["cut \ud83d", "\0"], ids=ascii)
+def test_what_can_not_be_kept_is_refused_by_the_parameters_name(value: str) -> None:
+    for read in (text_of, names_of, conn_id_of, lambda value, name: names_of([[value]], name)):
+        with pytest.raises(BadInput, match=r"x has half an emoji .*: '.*'\. See where"):
+            read(value, "x")
 
 
 def test_a_connections_id_that_rendered_to_nothing_is_never_the_default_one() -> None:
