@@ -424,8 +424,14 @@ def _few(errors: Mapping[str, ArchiveError]) -> dict[str, ArchiveError]:
 
 
 def _submitted_task_id(response: Response) -> str:
-    said = response.json()
-    return task_id_of(said if isinstance(said, (str, int)) else said.get("taskId") or said["id"])
+    return _id_in(response.json())
+
+
+def _id_in(said: Any) -> str:
+    """Return a task's id from an answer to a submit: the id, the URL, or an object with one of them."""
+    if isinstance(said, dict):
+        said = said.get("taskId") or said.get("id") or said["self"]
+    return task_id_of(said)
 
 
 def _task(response: Response) -> JiraTask:
@@ -447,9 +453,10 @@ def _task(response: Response) -> JiraTask:
 
 
 def _export_task(response: Response) -> JiraTask:
-    said = response.json()
+    answer = response.json()
+    said = answer if isinstance(answer, dict) else {}
     return JiraTask(
-        id=task_id_of(said["taskId"]),
+        id=_id_in(answer),
         status=word_of(said.get("status") or "ENQUEUED"),
         progress=percent_of(said.get("progress")),
         submitted=time_of(said.get("submittedTime")),
