@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -100,8 +99,12 @@ class _CleanFile(io.RawIOBase):
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Iterator[list[str]]]:
-    """Read the rows of a CSV; its delimiter is the one with which header and rows make sense."""
+def reading(path: Any) -> Iterator[Iterator[list[str]]]:
+    """
+    Read the rows of a CSV; its delimiter is the one with which header and rows make sense.
+
+    :param path: a path of this machine or of an object storage
+    """
     csv.field_size_limit(_LONGEST_FIELD)
     with path.open("rb") as file, path.open("rb") as same:
         delimiter = _delimiter_of(_text_of(same).read(_MOST_LOOKED_AT))
