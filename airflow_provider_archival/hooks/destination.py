@@ -21,8 +21,8 @@ from airflow_provider_archival.exceptions import DestinationNotReachable, Destin
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".csv"
-# A colon behind a slash, as in a time, makes no scheme.
-_LOCAL = re.compile(r"(?:(?:file|local)://)?(?=~|/|[^:]*$|[^:/]+/)", re.IGNORECASE)
+# A colon behind a slash, as in a time, makes no scheme; a name before an "@" is that of a connection.
+_LOCAL = re.compile(r"(?:(?:file|local)://(?![^/]*@))?(?=~|/|[^:]*$|[^:/]+/)", re.IGNORECASE)
 # What a person has to mend; anything else, such as a full disk or a storage that is away, may pass.
 _LASTING: tuple[type[Exception], ...] = (
     FileExistsError,

@@ -54,7 +54,8 @@ def text_of(value: Any, parameter: str) -> str | None:
     """Return a text without blanks around it, such as a path; None where none is given."""
     if not is_given(value):
         return None
-    if not isinstance(value, (str, os.PathLike)):
+    # Airflow 3's own path is no PathLike.
+    if not isinstance(value, (str, os.PathLike)) and not hasattr(value, "joinpath"):
         raise BadInput(f"{parameter} must be a text; got {_shown(value)}")
     return _fit(_bare(str(value)), parameter)
 

@@ -108,6 +108,15 @@ def test_a_destination_is_a_folder_or_a_file_in_every_form(
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == [file]
 
 
+def test_a_url_may_name_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    to = Destination(f"file://mine@{tmp_path}/folder")
+    to.check()
+    told = saved(to)
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == [tmp_path / "folder" / "x.csv"]
+    assert ObjectStoragePath(told).read_bytes() == b"key\n"
+
+
 def test_an_object_storage_is_one_too(storage: Storage) -> None:
     to = Destination(" memory://bucket/exports ")
     to.check()

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import pendulum
 import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -340,6 +341,11 @@ def test_a_connections_id_that_rendered_to_nothing_is_never_the_default_one() ->
 )
 def test_a_text_is_read_without_blanks_around_it(value: Any, text: str) -> None:
     assert text_of(value, "destination") == text
+
+
+@pytest.mark.parametrize("url", ["/tmp/x", "file:///tmp/x", "file://mine@/tmp/x"])
+def test_airflows_own_path_is_a_text_with_its_connection(url: str) -> None:
+    assert text_of(ObjectStoragePath(url), "destination") == url
 
 
 @pytest.mark.parametrize("value", [7, True, ["/tmp"], b"/tmp", deep(100_000), {"a": 1}], ids=lambda _: "")
