@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"[\w-]+")
 # What a template makes of None (Python's, or JSON's) and of nothing.
 _NOTHING = frozenset({"", "None", "none", "null"})
+# No id or key of Jira's has these; str() of a mapped task's XComs has, and would match nothing.
+_NO_NAME = re.compile(r"[<>()\[\]{}'\"]")
 _DEEPEST = 20
 
 
@@ -117,6 +119,11 @@ class _Names:
         for name in (name.strip("'\"") for name in re.split(r"[\s,;]+", text)):
             if name and name in self._nothing:
                 self.nothing += bool(self._within) or name != text
+            elif self._nothing and _NO_NAME.search(name):
+                raise BadInput(
+                    f"{self._parameter} looks like what Python shows of an object, not like names:"
+                    f" {_shown(text)}. A template that renders an XCom must give a list: append | list"
+                )
             elif name:
                 yield name
 

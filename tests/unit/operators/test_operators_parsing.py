@@ -229,6 +229,21 @@ def test_a_list_that_never_ends_is_refused_by_the_parameters_name(value: Any, co
         names_of(value, "x")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "LazyXComSequence(<unevaluated length>)",
+        "dict_keys(['A-1'])",
+        "b'A-1'",
+        ["<generator object>"],
+        "A-1]",
+    ],
+)
+def test_what_python_shows_of_an_object_is_no_name(value: Any) -> None:
+    with pytest.raises(BadInput, match=r"archived_by looks like what Python shows .* \| list"):
+        names_of(value, "archived_by")
+
+
 def test_the_same_list_may_come_twice() -> None:
     keys = ["A-1"]
     assert names_of([keys, [keys, keys]], "x") == ["A-1"]
