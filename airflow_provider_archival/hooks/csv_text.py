@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _LONGEST_FIELD = 2**31 - 1
+# In characters. One text of Jira's has no more than 32,767 of them.
+_LONGEST_ROW = 16 * 1024 * 1024
 _PIECE = 256 * 1024
 _MARK = 8
 _NOT_ASCII = bytes(range(0x80, 0x100))
@@ -108,7 +110,7 @@ def reading(path: Any) -> Iterator[Iterator[list[str]]]:
     csv.field_size_limit(_LONGEST_FIELD)
     with path.open("rb") as file, path.open("rb") as same:
         delimiter = _delimiter_of(_text_of(same).read(_MOST_LOOKED_AT))
-        yield csv.reader(_text_of(file), delimiter=delimiter)
+        yield _rows(_text_of(file), delimiter)
 
 
 def filled(rows: Iterable[list[str]]) -> Iterator[list[str]]:
@@ -120,6 +122,64 @@ def key_column(header: Sequence[str]) -> int | None:
     """Return where a header has the issues' key; None where nothing looks like it."""
     names = ["".join(letter for letter in name.lower() if letter.isalnum()) for name in header]
     return next((names.index(name) for name in _KEY_COLUMNS if name in names), None)
+
+
+class _Lines:
+    """The lines of a text, of which those of the last row can be had again."""
+
+    def __init__(self, text: Iterator[str]) -> None:
+        self._text = text
+        self._back: list[str] = []
+        self._size = 0
+        self.used: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._size > _LONGEST_ROW:
+            raise csv.Error("a quote that is never closed")
+        line = self._back.pop() if self._back else next(self._text)
+        self.used.append(line)
+        self._size += len(line)
+        return line
+
+    def begin(self) -> None:
+        """Begin a row."""
+        self._size = 0
+        self.used.clear()
+
+    def first(self) -> str:
+        """Return the first line of the last row; the others come again."""
+        first, *others = self.used
+        self._back += reversed(others)
+        return first
+
+
+def _rows(text: Iterator[str], delimiter: str) -> Iterator[list[str]]:
+    """Yield the rows; where a quote is not closed its row ends with its line, so the next ones are rows."""
+    lines = _Lines(text)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.begin()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            is_open = _is_open(lines.used, str(error), delimiter)
+            own = [lines.first().rstrip("\r\n")] if is_open else list(lines.used)
+            row = next(csv.reader(own, delimiter=delimiter), [])
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        yield row
+
+
+def _is_open(lines: Sequence[str], complaint: str, delimiter: str) -> bool:
+    """Say whether a row's quote is closed by nothing, or only by that which opens a cell of another row."""
+    if "expected after" not in complaint:
+        return True
+    before = lines[-1].partition('"')[0]
+    return len(lines) > 1 and (not before or before.endswith(delimiter))
 
 
 def _delimiter_of(begin: str) -> str:
