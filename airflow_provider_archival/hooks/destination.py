@@ -16,6 +16,7 @@ from typing import Any
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, ObjectStoragePath
 
+from airflow_provider_archival.api.urls import hidden, secrets_in, without_query
 from airflow_provider_archival.exceptions import DestinationNotReachable, DestinationNotUsable
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,13 @@ class Destination:
         end = "/" if text.endswith("/") else ""
         path = os.path.abspath(os.path.expanduser(text[len(scheme) :]))
         return f"{scheme.lower()}{path.rstrip('/')}{end}" or path
+
+    @property
+    def shown(self) -> str:
+        """The path or URL as it may be shown: the name of a connection is no secret, a signature is."""
+        _, scheme, rest = self.text.partition("://")
+        login = rest.partition("/")[0].rpartition("@")[0]
+        return without_query(self.text) if scheme and ("?" in rest or ":" in login) else self.text
 
     @property
     def is_file(self) -> bool:
@@ -130,13 +138,15 @@ class Destination:
             yield
         except AirflowNotFoundException as error:
             # Also where a secrets backend was away: Airflow does not tell the two apart.
-            raise DestinationNotReachable(f"Can't save to {self.text}: {error} {so}") from error
+            raise DestinationNotReachable(f"Can't save to {self.shown}: {error} {so}") from error
         except AirflowException:
             raise
         except Exception as error:
             lasts = isinstance(error, lasting) or getattr(error, "errno", None) in _LASTING_ERRNOS
             what = getattr(error, "strerror", None) or str(error) or "no reason is told"
-            said = f"Can't save to {self.text}: {what} ({type(error).__name__}). {so}"
+            if self.shown != self.text:
+                what = hidden(what, secrets_in([self.text]))
+            said = f"Can't save to {self.shown}: {what} ({type(error).__name__}). {so}"
             if not lasts:
                 raise DestinationNotReachable(f"{said} The next try may succeed.") from error
             raise DestinationNotUsable(f"{said} {self._advice(error)} Then clear this task.") from error

@@ -125,6 +125,24 @@ def test_an_object_storage_is_one_too(storage: Storage) -> None:
     assert all(old.endswith(".part") for old, _ in storage.moved)
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("s3://bucket/x.csv?sig=0123456789", "s3://bucket/x.csv?***"),
+        ("abfs://me:0123456789@bucket/x", "abfs://***@bucket/x"),
+        ("https://example.com/x.csv?sv=1&sig=0123456789", "https://example.com/x.csv?***"),
+        ("s3://my_conn@bucket/x", "s3://my_conn@bucket/x"),
+        ("file:///proc/nowhere?/x", "file:///proc/nowhere?***"),
+        ("/proc/nowhere?/x.csv", "/proc/nowhere?/x.csv"),
+    ],
+)
+def test_what_opens_a_destination_is_shown_in_no_error(given: str, shown: str) -> None:
+    with pytest.raises((DestinationNotUsable, DestinationNotReachable)) as caught:
+        Destination(given).check()
+    assert str(caught.value).startswith(f"Can't save to {shown}: ")
+    assert "0123456789" not in str(caught.value)
+
+
 # --- tried beforehand ---
 
 
