@@ -479,9 +479,10 @@ def _milliseconds(value: Any) -> int | None:
 
 def _file_url(result: Any) -> str | None:
     found = _whole_url(result.get("fileUrl") if isinstance(result, dict) else result)
-    return found if found and found.startswith(("http://", "https://")) else None
+    return found if found and found.lower().startswith(("http://", "https://")) else None
 
 
 def _whole_url(value: Any) -> str | None:
     """Return an address as it is; None for what is none, or was cut or mended: that would be another one."""
-    return value if isinstance(value, str) and value and not _NO_URL.search(value) else None
+    found = value.strip() if isinstance(value, str) else ""
+    return found if found and not _NO_URL.search(found) else None

@@ -410,6 +410,8 @@ def test_an_exports_time_is_read_in_both_forms() -> None:
 @pytest.mark.parametrize(
     ("result", "file_url"),
     [
+        (" https://example.com/x.csv\n", "https://example.com/x.csv"),
+        ({"fileUrl": "HTTPS://example.com/x.csv"}, "HTTPS://example.com/x.csv"),
         ({"fileUrl": "https://example.com/x.csv"}, "https://example.com/x.csv"),
         ("https://example.com/x.csv", "https://example.com/x.csv"),
         ("file:///etc/passwd", None),
