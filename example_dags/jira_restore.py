@@ -13,6 +13,7 @@ Needs the connection `jira_cloud_default`. It can be run again: what is back is 
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,8 @@ import pendulum
 from airflow.providers.common.compat.sdk import Param, dag, task
 
 from airflow_provider_archival.operators.jira import JiraUnarchiveIssuesOperator
+
+log = logging.getLogger(__name__)
 
 
 @dag(
@@ -41,14 +44,14 @@ def jira_restore() -> None:
     @task
     def archived_by_the_run(params: dict[str, Any]) -> list[str]:
         """Return the keys of the issues that the run archived."""
-        import csv
-
         from airflow.providers.common.compat.sdk import (
             XCOM_RETURN_KEY,
             AirflowFailException,
             ObjectStoragePath,
             XCom,
         )
+
+        from airflow_provider_archival.hooks.csv_text import filled, key_column, reading
 
         # Airflow 2's xcom_pull knows no other runs.
         archive, export = (
@@ -76,19 +79,28 @@ def jira_restore() -> None:
         spans = [
             (pendulum.parse(one["submitted"]), pendulum.parse(one["finished"])) for one in archive["tasks"]
         ]
-        keys = []
+        keys, undated = [], []
         for path in paths:
-            with ObjectStoragePath(path).open(
-                "r", encoding="utf-8-sig", errors="replace", newline=""
-            ) as file:
-                for row in csv.DictReader(iter(file.readline, "")):  # On Airflow 2 it can't be looped over.
-                    key = row.get("Issue key") or row.get("Work item key")
-                    if not key:
+            # In any encoding, with rows of any length.
+            with reading(ObjectStoragePath(path)) as rows:
+                table = filled(rows)
+                header = next(table, [])
+                column = key_column(header)
+                if header and column is None:
+                    raise AirflowFailException(f"{path} has no column that names the issues' key: {header}")
+                for cells in table:
+                    row = dict(zip(header, cells, strict=False))
+                    key = row.get(header[column])
+                    if not key or row.get("Parent"):
+                        continue
+                    if not row.get("ArchivedDate"):
+                        undated.append(key)
                         continue
                     moment = pendulum.parse(row["ArchivedDate"], strict=False).start_of("second")
-                    in_time = any(begin.start_of("second") <= moment <= end for begin, end in spans)
-                    if in_time and not row.get("Parent"):
+                    if any(begin.start_of("second") <= moment <= end for begin, end in spans):
                         keys.append(key)
+        if undated:
+            log.warning("The CSV does not tell when these were archived: left alone: %s", ", ".join(undated))
         return keys
 
     JiraUnarchiveIssuesOperator(

@@ -67,6 +67,11 @@ def clean_text(text: str, most: int = MOST_TEXT) -> str:
     return text
 
 
+def is_fit(text: str) -> bool:
+    """Say whether a text encodes, and a database takes it."""
+    return _UNFIT.search(text) is None
+
+
 def shorten(text: str, most: int = MOST_SAID) -> str:
     """Return a text in one line of at most ``most`` characters; what is cut off costs nothing."""
     text = text.strip()

@@ -424,8 +424,14 @@ def _few(errors: Mapping[str, ArchiveError]) -> dict[str, ArchiveError]:
 
 
 def _submitted_task_id(response: Response) -> str:
-    said = response.json()
-    return task_id_of(said if isinstance(said, (str, int)) else said.get("taskId") or said["id"])
+    return _id_in(response.json())
+
+
+def _id_in(said: Any) -> str:
+    """Return a task's id from an answer to a submit: the id, the URL, or an object with one of them."""
+    if isinstance(said, dict):
+        said = said.get("taskId") or said.get("id") or said["self"]
+    return task_id_of(said)
 
 
 def _task(response: Response) -> JiraTask:
@@ -447,9 +453,10 @@ def _task(response: Response) -> JiraTask:
 
 
 def _export_task(response: Response) -> JiraTask:
-    said = response.json()
+    answer = response.json()
+    said = answer if isinstance(answer, dict) else {}
     return JiraTask(
-        id=task_id_of(said["taskId"]),
+        id=_id_in(answer),
         status=word_of(said.get("status") or "ENQUEUED"),
         progress=percent_of(said.get("progress")),
         submitted=time_of(said.get("submittedTime")),
@@ -472,9 +479,10 @@ def _milliseconds(value: Any) -> int | None:
 
 def _file_url(result: Any) -> str | None:
     found = _whole_url(result.get("fileUrl") if isinstance(result, dict) else result)
-    return found if found and found.startswith(("http://", "https://")) else None
+    return found if found and found.lower().startswith(("http://", "https://")) else None
 
 
 def _whole_url(value: Any) -> str | None:
     """Return an address as it is; None for what is none, or was cut or mended: that would be another one."""
-    return value if isinstance(value, str) and value and not _NO_URL.search(value) else None
+    found = value.strip() if isinstance(value, str) else ""
+    return found if found and not _NO_URL.search(found) else None

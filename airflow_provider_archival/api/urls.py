@@ -14,6 +14,10 @@ HIDDEN = "***"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,14}:(?:\\?/){2}"
 # In a text it ends before a blank or a quote. JSON may write its slashes as "\/".
 _URL = re.compile(rf"({_SCHEME})([^\s/?#\"'<>\\]*@)?([^\s?#\"'<>]*)([?#][^\s\"'<>]*)?")
+# The rest of a query that a blank cut off, and that of an address without a scheme, or written in escapes.
+_MORE = re.compile(
+    r"([?&]|%3f|%26|\\u003f|\\u0026)([\w.~-]{1,64})(=|%3d|\\u003d)([^\s\"'<>]+)", re.IGNORECASE
+)
 _IS_URL = re.compile(rf"(?:{_SCHEME}|/)\S*")
 _DEEPEST = 50
 _SHORTEST_SECRET = 8
@@ -34,7 +38,7 @@ def is_whole(url: str) -> bool:
 def without_queries(value: Any, depth: int = 0) -> Any:
     """Return any JSON, such as a text, with each URL in it as :func:`without_query` has it."""
     if isinstance(value, str):
-        return without_query(value) if _IS_URL.fullmatch(value) else _in_text(value)
+        return _in_text(without_query(value) if _IS_URL.fullmatch(value) else value)
     if not isinstance(value, (dict, list)):
         return value
     if depth > _DEEPEST:
@@ -64,7 +68,9 @@ def hidden(text: str, secrets: Iterable[str]) -> str:
 
 
 def _in_text(text: str) -> str:
-    return _URL.sub(_shown, text) if ":" in text else text
+    if ":" in text:
+        text = _URL.sub(_shown, text)
+    return _MORE.sub(rf"\1\2\3{HIDDEN}", text)
 
 
 def _shown(found: re.Match[str]) -> str:

@@ -229,10 +229,8 @@ class ServiceHook(BaseHook):
                 response = self._fetch_once(url, sink)
                 if response.status not in _REDIRECTS or not response.headers.get("location"):
                     _read(response, request, self._site)
-                    if response.is_html:
-                        raise http.UnreadableAnswer(
-                            f"GET {url}", ("a web page, perhaps to sign in, instead of the file",), 200
-                        )
+                    if instead := _instead_of_a_file(response):
+                        raise http.UnreadableAnswer(f"GET {url}", (instead,), response.status)
                     return
                 url = urljoin(url, response.headers["location"])
                 seen.append(url)
@@ -470,6 +468,16 @@ class ServiceHook(BaseHook):
     def name_of(cls, job_id: str) -> str:
         """Return a job's name for the log, such as ``Jira task 10010``."""
         return f"{cls.service} {cls.job_word} {job_id}"
+
+
+def _instead_of_a_file(response: Response) -> str:
+    """Return what came in the place of a file, whose bytes would be none of the answer's; empty for one."""
+    if response.is_html:
+        return "a web page, perhaps to sign in, instead of the file."
+    if response.status != 200:
+        return f"only HTTP 200 brings a whole file, and this is {response.status}."
+    said = " ".join(http.messages_of(response)) if response.body else ""
+    return f"an error instead of the file: {said}" if said else ""
 
 
 def _wire(site: Site, request: Request[Any]) -> Wire:

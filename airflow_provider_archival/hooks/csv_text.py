@@ -6,19 +6,25 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _LONGEST_FIELD = 2**31 - 1
+# In characters. One text of Jira's has no more than 32,767 of them.
+_LONGEST_ROW = 16 * 1024 * 1024
 _PIECE = 256 * 1024
-_MARK = 4
+_MARK = 8
 _NOT_ASCII = bytes(range(0x80, 0x100))
 _DELIMITERS = ",;\t|^"
+# As headers name the issues' key, the surest first, in small letters and without what is between words.
+_KEY_COLUMNS = ("issuekey", "workitemkey", "key")
+# How much of a file tells its delimiter, in characters and in rows.
+_MOST_LOOKED_AT, _ROWS_LOOKED_AT = 256 * 1024, 20
 _ENCODINGS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -67,7 +73,9 @@ class Utf8:
         for name, mark in (marked + unmarked)[:1]:
             self._decoder = codecs.getincrementaldecoder(name)("replace")
             return data[mark:]
-        return data.removeprefix(codecs.BOM_UTF8)
+        while data.startswith(codecs.BOM_UTF8):
+            data = data[len(codecs.BOM_UTF8) :]
+        return data
 
 
 class _CleanFile(io.RawIOBase):
@@ -93,13 +101,103 @@ class _CleanFile(io.RawIOBase):
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Iterator[list[str]]]:
-    """Read the rows of a CSV; its delimiter is the one that its first line has most of."""
+def reading(path: Any) -> Iterator[Iterator[list[str]]]:
+    """
+    Read the rows of a CSV; its delimiter is the one with which header and rows make sense.
+
+    :param path: a path of this machine or of an object storage
+    """
     csv.field_size_limit(_LONGEST_FIELD)
     with path.open("rb") as file, path.open("rb") as same:
-        first = _text_of(same).readline()
-        delimiter = max(_DELIMITERS, key=first.count)
-        yield csv.reader(_text_of(file), delimiter=delimiter)
+        delimiter = _delimiter_of(_text_of(same).read(_MOST_LOOKED_AT))
+        yield _rows(_text_of(file), delimiter)
+
+
+def filled(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Yield the rows that have a value."""
+    return (row for row in rows if any(map(str.strip, row)))
+
+
+def key_column(header: Sequence[str]) -> int | None:
+    """Return where a header has the issues' key; None where nothing looks like it."""
+    names = ["".join(letter for letter in name.lower() if letter.isalnum()) for name in header]
+    return next((names.index(name) for name in _KEY_COLUMNS if name in names), None)
+
+
+class _Lines:
+    """The lines of a text, of which those of the last row can be had again."""
+
+    def __init__(self, text: Iterator[str]) -> None:
+        self._text = text
+        self._back: list[str] = []
+        self._size = 0
+        self.used: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._size > _LONGEST_ROW:
+            raise csv.Error("a quote that is never closed")
+        line = self._back.pop() if self._back else next(self._text)
+        self.used.append(line)
+        self._size += len(line)
+        return line
+
+    def begin(self) -> None:
+        """Begin a row."""
+        self._size = 0
+        self.used.clear()
+
+    def first(self) -> str:
+        """Return the first line of the last row; the others come again."""
+        first, *others = self.used
+        self._back += reversed(others)
+        return first
+
+
+def _rows(text: Iterator[str], delimiter: str) -> Iterator[list[str]]:
+    """Yield the rows; where a quote is not closed its row ends with its line, so the next ones are rows."""
+    lines = _Lines(text)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.begin()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            is_open = _is_open(lines.used, str(error), delimiter)
+            own = [lines.first().rstrip("\r\n")] if is_open else list(lines.used)
+            row = next(csv.reader(own, delimiter=delimiter), [])
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        yield row
+
+
+def _is_open(lines: Sequence[str], complaint: str, delimiter: str) -> bool:
+    """Say whether a row's quote is closed by nothing, or only by that which opens a cell of another row."""
+    if "expected after" not in complaint:
+        return True
+    before = lines[-1].partition('"')[0]
+    return len(lines) > 1 and (not before or before.endswith(delimiter))
+
+
+def _delimiter_of(begin: str) -> str:
+    """
+    Return what is between the cells of a CSV, from its begin.
+
+    Names have such characters in them: so it is not the one that there are most of, but the one that leaves
+    a name that is known, else rows as wide as their header, else most names.
+    """
+
+    def sense(delimiter: str) -> tuple[bool, int, int]:
+        rows = filled(csv.reader(io.StringIO(begin, newline=""), delimiter=delimiter))
+        header, *others = [*islice(rows, _ROWS_LOOKED_AT)] or [[]]
+        is_wide = len(header) > 1
+        alike = sum(len(row) == len(header) for row in others) if is_wide else 0
+        return key_column(header) is not None, alike, len(header)
+
+    return max(_DELIMITERS, key=sense)
 
 
 def _text_of(file: io.BufferedIOBase) -> io.TextIOWrapper:

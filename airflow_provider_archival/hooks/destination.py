@@ -16,12 +16,14 @@ from typing import Any
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, ObjectStoragePath
 
+from airflow_provider_archival.api.urls import hidden, secrets_in, without_query
 from airflow_provider_archival.exceptions import DestinationNotReachable, DestinationNotUsable
 
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".csv"
-_LOCAL = re.compile(r"(?:(?:file|local)://)?(?=~|/|[^:]*$)", re.IGNORECASE)
+# A colon behind a slash, as in a time, makes no scheme; a name before an "@" is that of a connection.
+_LOCAL = re.compile(r"(?:(?:file|local)://(?![^/]*@))?(?=~|/|[^:]*$|[^:/]+/)", re.IGNORECASE)
 # What a person has to mend; anything else, such as a full disk or a storage that is away, may pass.
 _LASTING: tuple[type[Exception], ...] = (
     FileExistsError,
@@ -59,6 +61,13 @@ class Destination:
         return f"{scheme.lower()}{path.rstrip('/')}{end}" or path
 
     @property
+    def shown(self) -> str:
+        """The path or URL as it may be shown: the name of a connection is no secret, a signature is."""
+        _, scheme, rest = self.text.partition("://")
+        login = rest.partition("/")[0].rpartition("@")[0]
+        return without_query(self.text) if scheme and ("?" in rest or ":" in login) else self.text
+
+    @property
     def is_file(self) -> bool:
         return self.text.lower().endswith(_SUFFIX)
 
@@ -75,6 +84,7 @@ class Destination:
         :raises DestinationNotReachable: they can't now
         """
         with self._errors(_LASTING_AT_FIRST, "Nothing was asked for yet."):
+            self._check_home()
             target = self.target("x.csv")
             # As long as the file's own name, which may be too long.
             name = f".archival-{uuid.uuid4().hex}".ljust(len(target.name.encode()), "x")
@@ -102,6 +112,12 @@ class Destination:
             collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
             collector.add_output_asset(context=target, uri=str(target))
 
+    def _check_home(self) -> None:
+        text = self.given.strip()
+        path = text[len(found[0]) :] if (found := _LOCAL.match(text)) else ""
+        if os.path.expanduser(path).startswith("~"):
+            raise FileNotFoundError(errno.ENOENT, f"nobody's home is {path.partition('/')[0]} here")
+
     @contextmanager
     def _writing(self, target: Any, path: Any) -> Iterator[Part]:
         filesystem, folder = target.fs, target.parent.path
@@ -122,13 +138,15 @@ class Destination:
             yield
         except AirflowNotFoundException as error:
             # Also where a secrets backend was away: Airflow does not tell the two apart.
-            raise DestinationNotReachable(f"Can't save to {self.text}: {error} {so}") from error
+            raise DestinationNotReachable(f"Can't save to {self.shown}: {error} {so}") from error
         except AirflowException:
             raise
         except Exception as error:
             lasts = isinstance(error, lasting) or getattr(error, "errno", None) in _LASTING_ERRNOS
             what = getattr(error, "strerror", None) or str(error) or "no reason is told"
-            said = f"Can't save to {self.text}: {what} ({type(error).__name__}). {so}"
+            if self.shown != self.text:
+                what = hidden(what, secrets_in([self.text]))
+            said = f"Can't save to {self.shown}: {what} ({type(error).__name__}). {so}"
             if not lasts:
                 raise DestinationNotReachable(f"{said} The next try may succeed.") from error
             raise DestinationNotUsable(f"{said} {self._advice(error)} Then clear this task.") from error

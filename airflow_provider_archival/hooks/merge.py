@@ -15,12 +15,10 @@ from pathlib import Path
 from airflow_provider_archival.api.urls import without_query
 from airflow_provider_archival.exceptions import FilesDiffer
 from airflow_provider_archival.hooks.base import ServiceHook
-from airflow_provider_archival.hooks.csv_text import reading
+from airflow_provider_archival.hooks.csv_text import filled, key_column, reading
 from airflow_provider_archival.hooks.destination import Destination
 from airflow_provider_archival.hooks.download import Saved, download
 
-# As headers name the column, the surest first, in small letters and without what is between words.
-_KEY_COLUMNS = ("issuekey", "workitemkey", "key")
 _MOST_SHOWN = 500
 
 Column = tuple[str, int]
@@ -101,11 +99,11 @@ def merge(
 def _looked_at(path: Path, others: Sequence[_File]) -> _File:
     """Read a file once to see which columns it has; the key's is named as in the files before."""
     with reading(path) as rows:
-        names = [name.strip() for name in next(_filled(rows), [])]
+        names = [name.strip() for name in next(filled(rows), [])]
         width = len(names)
         longer = (row for row in rows if len(row) > width)
         names += [""] * (max((_filled_width(row) for row in longer), default=width) - width)
-    key = _key_column(names)
+    key = key_column(names)
     key_name = next((name for file in others for name in file.key_names), "" if key is None else names[key])
     before = Counter() if key is None else Counter([key_name])
     columns = []
@@ -151,9 +149,9 @@ class _Merging:
             self._writer.writerow([name for name, _ in self._header])
         for file in self._files:
             with reading(file.path) as rows:
-                filled = _filled(rows)
-                next(filled, None)
-                for row in filled if file.key is None else self._new(filled, file.key):
+                below = filled(rows)
+                next(below, None)
+                for row in below if file.key is None else self._new(below, file.key):
                     self._writer.writerow(self._in_order(row, file))
                     self.rows += 1
 
@@ -191,16 +189,6 @@ def _union(files: Sequence[_File]) -> tuple[Column, ...]:
     return (*named, *(("", number) for number in range(unnamed)))
 
 
-def _filled(rows: Iterable[list[str]]) -> Iterator[list[str]]:
-    """Yield the rows that have a value."""
-    return (row for row in rows if any(map(str.strip, row)))
-
-
 def _filled_width(row: list[str]) -> int:
     """Return how many cells a row has without the empty ones at its end."""
     return next((at for at in range(len(row), 0, -1) if row[at - 1].strip()), 0)
-
-
-def _key_column(header: Sequence[str]) -> int | None:
-    names = ["".join(letter for letter in name.lower() if letter.isalnum()) for name in header]
-    return next((names.index(name) for name in _KEY_COLUMNS if name in names), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import logging
 import socket
 import ssl
 import threading
@@ -18,6 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from airflow_provider_archival.api.urls import without_queries
 from airflow_provider_archival.hooks.network import LOWEST_RATE, MAX_HEADER, MAX_HEADERS, proxy_headers
 
 _SENT_AT_ONCE = 16 * 1024
@@ -200,6 +202,16 @@ class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSLine
 
 
+class _WithoutQueries(logging.Filter):
+    """Leaves the queries of URLs, which may be signatures, out of what ``urllib3`` logs of a request here."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if clock.until is not None and isinstance(record.args, tuple):
+            record.args = tuple(without_queries(one) for one in record.args)
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueries())
 _POOLS = {"http": _Pool, "https": _TLSPool}
 
 

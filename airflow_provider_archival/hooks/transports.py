@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_archival import __version__
 from airflow_provider_archival.api.http import AnswerLost, ApiError, NotConnected, Response, UnreadableAnswer
+from airflow_provider_archival.api.voices import stands_for_a_file
 from airflow_provider_archival.hooks.auth import Wire
 from airflow_provider_archival.hooks.encodings import ACCEPTED, Broken, NotAsked, Unpacker, tells_its_length
 from airflow_provider_archival.hooks.hosts import origin_of
@@ -34,6 +35,7 @@ MAX_ANSWER = 16 * 1024 * 1024
 """The longest answer that is read, in bytes; none of the services' comes near it."""
 
 _PIECE = 64 * 1024
+_ENOUGH_TO_TELL = 1024
 _HEADERS = {"User-Agent": f"airflow-provider-archival/{__version__}", "Accept-Encoding": ACCEPTED}
 _turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
@@ -74,8 +76,8 @@ class SyncTransport(_Ways):
         :param wire: what to send
         :param fresh: over a new connection: one that was kept alive may be dead, and then nobody knows
             whether the request was acted upon
-        :param sink: takes the body of a 200 piece by piece, however long it is, but no web page; the answer's
-            own is empty then
+        :param sink: takes the body of a 200 piece by piece, however long it is, but no web page and no error
+            in a file's place; the answer's own is empty then
         :raises ConnectionNotUsable: the proxy to go through can't be used
         """
         import requests
@@ -259,25 +261,43 @@ class _Body:
         self._way, self._status, self._headers, self.sink = way, status, headers, sink
         self._unpacker = Unpacker(headers)
         self._bytes = bytearray()
+        self._is_file = False
         if sink and not (self._unpacker.coding or tells_its_length(headers)):
             raise Broken("nothing tells how long the file is, so half of it can't be told from all")
 
     def take(self, raw: bytes) -> None:
         with self._way.named(self._status):
             for piece in self._unpacker.take(raw):
-                if self.sink:
-                    self.sink(piece)
-                    continue
-                self._bytes += piece
-                if len(self._bytes) > MAX_ANSWER:
-                    size = f"an answer of more than {MAX_ANSWER // 2**20} MiB"
-                    raise UnreadableAnswer(self._way.line, (size,), self._status)
+                self._take(piece)
 
     def answer(self) -> Response:
         """Return the answer, whose last byte has come."""
         with self._way.named(self._status):
             self._unpacker.finish()
+            self._look()
         return Response(self._status, self._headers, bytes(self._bytes))
+
+    def _take(self, piece: bytes) -> None:
+        if self.sink and self._is_file:
+            self.sink(piece)
+            return
+        self._bytes += piece
+        if len(self._bytes) >= _ENOUGH_TO_TELL:
+            self._look()
+        if len(self._bytes) > MAX_ANSWER:
+            size = f"an answer of more than {MAX_ANSWER // 2**20} MiB"
+            raise UnreadableAnswer(self._way.line, (size,), self._status)
+
+    def _look(self) -> None:
+        """Tell a file from what stands in its place, by its begin: not all that do that say what they are."""
+        if self.sink is None or self._is_file:
+            return
+        if stands_for_a_file(Response(self._status, self._headers, bytes(self._bytes))):
+            self.sink = None
+            return
+        self._is_file = True
+        self.sink(bytes(self._bytes))
+        self._bytes.clear()
 
 
 async def _name_faults(way: _Way, request: Any, handler: Any) -> Any:

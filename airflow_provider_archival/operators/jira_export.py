@@ -228,8 +228,8 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         ranges = self._split(self._range(self._filter()))
         if ranges[1:] and destination and destination.is_file and not self._merges():
             raise BadInput(
-                f"destination is one file ({destination.text}), and split_by makes several: give a folder, or"
-                " merge=True"
+                f"destination is one file ({destination.shown}), and split_by makes several: give a folder,"
+                " or merge=True"
             )
         if destination:
             destination.check()
@@ -311,7 +311,7 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
             raise FileNotAvailable(
                 f"Jira task {task.id} ended well, but Jira told where its CSV lies only when the export was"
                 " submitted, with a signature that is kept nowhere: the link is in the e-mail that it sent to"
-                f" the connection's account. So nothing could be saved to {self._destination.text}. With"
+                f" the connection's account. So nothing could be saved to {self._destination.shown}. With"
                 " deferrable=False the file of another export is.",
                 task.to_dict(),
             )
@@ -356,7 +356,7 @@ class JiraExportArchivedIssuesOperator(JiraTaskOperator):
         )
         if self._destination:
             raise FileNotAvailable(
-                f"{message} So nothing could be saved to {self._destination.text}.", task.to_dict()
+                f"{message} So nothing could be saved to {self._destination.shown}.", task.to_dict()
             )
         self.log.warning("%s", message)
 

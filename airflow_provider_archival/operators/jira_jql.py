@@ -13,7 +13,7 @@ from airflow_provider_archival.api.jira import MAX_ISSUES_PER_TASK, JiraTask
 from airflow_provider_archival.api.windows import CountsDiffer, Part, Window, cut, most_windows
 from airflow_provider_archival.exceptions import BadInput, CountsDoNotAddUp, ServiceRefusal, TooManyIssues
 from airflow_provider_archival.operators.jira_tasks import DEFAULT_CONN_ID, JiraTaskOperator
-from airflow_provider_archival.operators.parsing import flag_of, limit_of, required
+from airflow_provider_archival.operators.parsing import flag_of, limit_of, required, text_of
 from airflow_provider_archival.operators.progress import Found, Progress, Submission
 
 # Counts are estimates: a window is cut until it is this much under the limit.
@@ -202,7 +202,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
 
     def _cut(self, part: Part) -> list[Part]:
         def count(window: Window) -> int:
-            return self.hook.count_issues(window.restrict(self.jql.strip()))
+            return self.hook.count_issues(window.restrict(self._jql()))
 
         try:
             return cut(part, _safe(self._most()), count, pendulum.now("UTC"))
@@ -212,7 +212,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
     def _no_sum(self, why: str) -> CountsDoNotAddUp:
         return CountsDoNotAddUp(
             f"Jira's counts of the windows do not add up: {why}. No (more) issues are archived. Retry, or"
-            f" narrow the JQL so that one task takes what it matches. JQL: {self.jql.strip()}"
+            f" narrow the JQL so that one task takes what it matches. JQL: {self._jql()}"
         )
 
     def _replace(self, window: dict[str, Any], parts: list[Part], notes: dict[str, Any]) -> None:
@@ -239,7 +239,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
             window["task_ids"] += new
 
     def _count_in(self, window: dict[str, Any]) -> int:
-        return self.hook.count_issues(Window(window["after"], window["before"]).restrict(self.jql.strip()))
+        return self.hook.count_issues(Window(window["after"], window["before"]).restrict(self._jql()))
 
     def _is_to_do(self, window: dict[str, Any], part: Part, progress: Progress[JiraTask]) -> bool:
         """
@@ -260,7 +260,7 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         return bool(falls and len(window["task_ids"]) < most_tasks)
 
     def _submission(self, part: Part, window: dict[str, Any], notes: dict[str, Any]) -> Submission[JiraTask]:
-        jql = part.window.restrict(self.jql.strip())
+        jql = part.window.restrict(self._jql())
 
         def send() -> JiraTask | None:
             try:
@@ -316,13 +316,16 @@ class JiraArchiveIssuesByJqlOperator(JiraTaskOperator):
         return min(most, MAX_ISSUES_PER_TASK)
 
     def _checked(self) -> tuple[str, int | None, bool]:
+        return self._jql(), limit_of(self.max_issues, "max_issues"), flag_of(self.is_dry_run, "dry_run")
+
+    def _jql(self) -> str:
         advice = "give a JQL with a restriction, such as: project = ABC AND updated < -2y; "
         jql = required(self.jql, "jql", advice)
         if not isinstance(jql, str):
             raise BadInput(
                 f"jql must be a text, such as: project = ABC AND updated < -2y; got a {type(jql).__name__}"
             )
-        return jql.strip(), limit_of(self.max_issues, "max_issues"), flag_of(self.is_dry_run, "dry_run")
+        return text_of(jql, "jql") or ""
 
 
 def _safe(most: int) -> int:

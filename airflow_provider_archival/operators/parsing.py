@@ -12,7 +12,9 @@ from datetime import date, datetime
 from typing import Any
 
 import pendulum
+from jinja2 import Undefined
 
+from airflow_provider_archival.api.clean import is_fit
 from airflow_provider_archival.exceptions import BadInput
 
 log = logging.getLogger(__name__)
@@ -20,12 +22,16 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"[\w-]+")
 # What a template makes of None (Python's, or JSON's) and of nothing.
 _NOTHING = frozenset({"", "None", "none", "null"})
+# No id or key of Jira's has these; str() of a mapped task's XComs has, and would match nothing.
+_NO_NAME = re.compile(r"[<>()\[\]{}'\"]")
 _DEEPEST = 20
 
 
 def is_given(value: Any) -> bool:
     """Say whether a parameter has a value: not None, nor what a template makes of None or of nothing."""
-    return not (value is None or (isinstance(value, str) and value.strip() in _NOTHING))
+    if isinstance(value, str):
+        return _bare(value) not in _NOTHING
+    return not (value is None or isinstance(value, Undefined))
 
 
 def required(value: Any, parameter: str, advice: str = "") -> Any:
@@ -50,9 +56,10 @@ def text_of(value: Any, parameter: str) -> str | None:
     """Return a text without blanks around it, such as a path; None where none is given."""
     if not is_given(value):
         return None
-    if not isinstance(value, (str, os.PathLike)):
+    # Airflow 3's own path is no PathLike.
+    if not isinstance(value, (str, os.PathLike)) and not hasattr(value, "joinpath"):
         raise BadInput(f"{parameter} must be a text; got {_shown(value)}")
-    return str(value).strip()
+    return _fit(_bare(str(value)), parameter)
 
 
 def conn_id_of(value: Any, parameter: str) -> str | None:
@@ -92,10 +99,10 @@ class _Names:
         self.nothing = 0
 
     def read(self, value: Any) -> Iterator[str]:
-        if value is None:
+        if value is None or isinstance(value, Undefined):
             self.nothing += bool(self._within)
         elif isinstance(value, str):
-            yield from self._in_text(value.strip())
+            yield from self._in_text(_fit(_bare(value), self._parameter))
         elif isinstance(value, int) and not isinstance(value, bool):
             yield _digits(value, self._parameter)
         elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
@@ -112,6 +119,11 @@ class _Names:
         for name in (name.strip("'\"") for name in re.split(r"[\s,;]+", text)):
             if name and name in self._nothing:
                 self.nothing += bool(self._within) or name != text
+            elif self._nothing and _NO_NAME.search(name):
+                raise BadInput(
+                    f"{self._parameter} looks like what Python shows of an object, not like names:"
+                    f" {_shown(text)}. A template that renders an XCom must give a list: append | list"
+                )
             elif name:
                 yield name
 
@@ -130,6 +142,20 @@ class _Names:
             else:
                 yield from self.read(item)
         self._within.pop()
+
+
+def _bare(text: str) -> str:
+    """Return a text without what is around it: blanks, and the mark that some editors write first."""
+    return text.strip().strip("\ufeff").strip()
+
+
+def _fit(text: str, parameter: str) -> str:
+    if is_fit(text):
+        return text
+    raise BadInput(
+        f"{parameter} has half an emoji (a lone surrogate) or a NUL in it, which can't be sent or kept:"
+        f" {_shown(text)}. See where it was cut, and mend that."
+    )
 
 
 def _digits(number: int, parameter: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import AIRFLOW_SETTINGS, PROJECT, Airflow
+from conftest import AIRFLOW_SETTINGS, JOB_SECONDS, PROJECT, Airflow
 
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.hooks.toloka import TolokaHook
@@ -190,6 +190,25 @@ def test_restore_brings_back_what_a_retention_run_archived_and_nothing_else(
     assert set(undone.states().values()) == {"success"}
     assert undone.xcom("restore") == {"requested": 2, "unarchived": 4, "errors": {}}
     assert [sandbox.issue(f"DEMO-{number}")["archived"] for number in range(1, 6)] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("form", ["jira", "odd", "utf-16"])
+def test_restore_reads_the_csv_in_each_form(
+    archival_sandbox_factory: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    airflow: Airflow,
+    example: Example,
+    tmp_path: Path,
+    form: str,
+) -> None:
+    sandbox = archival_sandbox_factory(job_seconds=JOB_SECONDS, csv=form)
+    for name, value in sandbox.airflow_connections().items():
+        monkeypatch.setenv(name, value)
+    done = airflow.run(example("jira_retention"), {"destination": str(tmp_path)})
+    assert [sandbox.issue(f"DEMO-{number}")["archived"] for number in range(1, 5)] == [True] * 4
+    undone = airflow.run(example("jira_restore"), {"run_id": done.run_id})
+    assert undone.states() == {"archived_by_the_run": "success", "restore": "success"}
+    assert [sandbox.issue(f"DEMO-{number}")["archived"] for number in range(1, 5)] == [False] * 4
 
 
 def test_restore_says_so_where_nobody_knows_which_issues_the_run_archived(

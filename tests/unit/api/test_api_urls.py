@@ -52,6 +52,14 @@ def test_a_url_is_shown_without_what_opens_it(url: str, shown: str) -> None:
         ('{"fileUrl":"https:\\/\\/example.com\\/x?sig=1"}', '{"fileUrl":"https:\\/\\/example.com\\/x?***"}'),
         ("at https://me:secret@example.com/x now", "at https://***@example.com/x now"),
         ("/files/x.csv?sig=1", "/files/x.csv?***"),
+        # What no scheme stands before, what a blank cut off, what is written in escapes.
+        ("at files.example.com/x.csv?sig=1&a=2.", "at files.example.com/x.csv?sig=***"),
+        ("GET /files/x.csv?token=1 failed", "GET /files/x.csv?token=*** failed"),
+        ("https://example.com/x?name=my file.csv&sig=1", "https://example.com/x?*** file.csv&sig=***"),
+        ("http:/example.com/x.csv?X-Amz-Signature=1", "http:/example.com/x.csv?X-Amz-Signature=***"),
+        ("next=https%3A%2F%2Fexample.com%2Fx%3fsig%3D1", "next=https%3A%2F%2Fexample.com%2Fx%3fsig%3D***"),
+        ("https://example.com/x\\u003fa\\u003d1\\u0026b=2", "https://example.com/x\\u003fa\\u003d***"),
+        ("What? a = 1 & b = 2, why?", "What? a = 1 & b = 2, why?"),
         ({"fileUrl": SIGNED, "n": [SIGNED, 1, None]}, {"fileUrl": SHOWN, "n": [SHOWN, 1, None]}),
         ({SIGNED: 1}, {SHOWN: 1}),
     ],
@@ -78,7 +86,14 @@ def test_no_text_raises_and_nothing_is_left_behind_a_question_mark(text: str, od
 
 def test_a_long_text_takes_steps_in_proportion_to_its_length() -> None:
     # At a million letters anything worse would not end in a person's time.
-    for text in ("a" * 1_000_000, "a://" * 250_000, "https://" + "a" * 1_000_000, "@" * 1_000_000):
+    for text in (
+        "a" * 1_000_000,
+        "a://" * 250_000,
+        "?a" * 500_000,
+        "&a=" * 300_000,
+        "https://" + "a" * 1_000_000,
+        "@" * 1_000_000,
+    ):
         without_queries(f"{text} .")
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_archival.hooks.csv_text import RowCounter, Utf8, reading
+from airflow_provider_archival.hooks import csv_text
+from airflow_provider_archival.hooks.csv_text import RowCounter, Utf8, filled, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +143,66 @@ def test_the_delimiter_is_the_one_of_the_header(tmp_path: Path, delimiter: str) 
     (tmp_path / "x.csv").write_text(f'key{delimiter}summary\nA-1{delimiter}"a, b; c"\n')
     with reading(tmp_path / "x.csv") as rows:
         assert list(rows) == [["key", "summary"], ["A-1", "a, b; c"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "row"),
+    [
+        ("Issue key,Field (a; b; c)\nA-1,x\n", ["Issue key", "Field (a; b; c)"], ["A-1", "x"]),
+        ("Issue key;Field (a, b, c)\nA-1;x\n", ["Issue key", "Field (a, b, c)"], ["A-1", "x"]),
+        ('"Issue key","a|b|c|d"\nA-1,x\n', ["Issue key", "a|b|c|d"], ["A-1", "x"]),
+        ('"a;b;c";Issue key\nx;A-1\n', ["a;b;c", "Issue key"], ["x", "A-1"]),
+        # No name that is known, so the rows tell.
+        ("Vorgang,Feld (a; b; c)\nA-1,x\n", ["Vorgang", "Feld (a; b; c)"], ["A-1", "x"]),
+        ('Vorgang;Feld\nA-1;"x, y, z"\n', ["Vorgang", "Feld"], ["A-1", "x, y, z"]),
+        # The header is not in the first line, or not in one line.
+        ("\n\r\n;;\nIssue key;a\nA-1;x, y\n", ["Issue key", "a"], ["A-1", "x, y"]),
+        ('"a, b,\nc";Issue key\nx;A-1\n', ["a, b,\nc", "Issue key"], ["x", "A-1"]),
+        ("Issue key\nA-1; x\n", ["Issue key"], ["A-1; x"]),
+        ("\ufeff\ufeff\ufeffa,Issue key\nx,A-1\n", ["a", "Issue key"], ["x", "A-1"]),
+        ('\ufeff\ufeff"a,";Issue key\nx;A-1\n', ["a,", "Issue key"], ["x", "A-1"]),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_the_delimiter_is_told_whatever_is_in_the_names(
+    tmp_path: Path, text: str, header: list[str], row: list[str]
+) -> None:
+    (tmp_path / "x.csv").write_bytes(text.encode())
+    with reading(tmp_path / "x.csv") as rows:
+        assert list(filled(rows)) == [header, row]
+
+
+@pytest.mark.parametrize(
+    ("text", "below"),
+    [
+        # A quote that is never closed, or by that of another row.
+        ('A-1,"open\nA-2,x\nA-3,y\n', [["A-1", "open"], ["A-2", "x"], ["A-3", "y"]]),
+        ('A-1,"open\r\nA-2,x\r\nA-3,"too, z', [["A-1", "open"], ["A-2", "x"], ["A-3", "too, z"]]),
+        ('A-1,"open\n"A-2","x\ny"\nA-3,z\n', [["A-1", "open"], ["A-2", "x\ny"], ["A-3", "z"]]),
+        ('A-1,"\nA-2,x\n', [["A-1", ""], ["A-2", "x"]]),
+        # As before: a quote within a cell, and something after the one that closes it.
+        ('A-1,5" disk\nA-2,"6"" disk"\n', [["A-1", '5" disk'], ["A-2", '6" disk']]),
+        ('A-1,"Foo" fails\nA-2,x\n', [["A-1", "Foo fails"], ["A-2", "x"]]),
+        ('A-1,"two\nlines" more\nA-2,x\n', [["A-1", "two\nlines more"], ["A-2", "x"]]),
+        ('A-1,"two\n\n""lines"""\nA-2,x\n', [["A-1", 'two\n\n"lines"'], ["A-2", "x"]]),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_quote_that_is_not_closed_costs_no_row(tmp_path: Path, text: str, below: list[list[str]]) -> None:
+    (tmp_path / "x.csv").write_bytes(f"key,summary\n{text}".encode())
+    with reading(tmp_path / "x.csv") as rows:
+        assert list(rows) == [["key", "summary"], *below]
+
+
+def test_a_quote_that_is_not_closed_does_not_bring_the_rest_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_text, "_LONGEST_ROW", 1_000)
+    lines = "".join(f"A-{number},x\n" for number in range(1_000))
+    (tmp_path / "x.csv").write_text(f'key,summary\nB-1,"open\n{lines}')
+    with reading(tmp_path / "x.csv") as rows:
+        assert list(islice(rows, 3)) == [["key", "summary"], ["B-1", "open"], ["A-0", "x"]]
+        assert len(list(rows)) == 999
 
 
 def test_a_cell_may_be_longer_than_a_piece(tmp_path: Path) -> None:

@@ -90,6 +90,8 @@ def content(to: Destination) -> dict[str, bytes]:
         ("folder", "{tmp}/folder/x.csv"),
         ("folder/mine.csv", "{tmp}/folder/mine.csv"),
         ("./folder/../mine.csv", "{tmp}/mine.csv"),
+        ("at/2026-01-31T02:30:00+00:00", "{tmp}/at/2026-01-31T02:30:00+00:00/x.csv"),
+        ("at/02:30/mine.csv", "{tmp}/at/02:30/mine.csv"),
     ],
 )
 def test_a_destination_is_a_folder_or_a_file_in_every_form(
@@ -106,12 +108,39 @@ def test_a_destination_is_a_folder_or_a_file_in_every_form(
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == [file]
 
 
+def test_a_url_may_name_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    to = Destination(f"file://mine@{tmp_path}/folder")
+    to.check()
+    told = saved(to)
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == [tmp_path / "folder" / "x.csv"]
+    assert ObjectStoragePath(told).read_bytes() == b"key\n"
+
+
 def test_an_object_storage_is_one_too(storage: Storage) -> None:
     to = Destination(" memory://bucket/exports ")
     to.check()
     assert saved(to).startswith("memory://")
     assert [path.rpartition("/")[2] for path in storage.store] == ["x.csv"]
     assert all(old.endswith(".part") for old, _ in storage.moved)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("s3://bucket/x.csv?sig=0123456789", "s3://bucket/x.csv?***"),
+        ("abfs://me:0123456789@bucket/x", "abfs://***@bucket/x"),
+        ("https://example.com/x.csv?sv=1&sig=0123456789", "https://example.com/x.csv?***"),
+        ("s3://my_conn@bucket/x", "s3://my_conn@bucket/x"),
+        ("file:///proc/nowhere?/x", "file:///proc/nowhere?***"),
+        ("/proc/nowhere?/x.csv", "/proc/nowhere?/x.csv"),
+    ],
+)
+def test_what_opens_a_destination_is_shown_in_no_error(given: str, shown: str) -> None:
+    with pytest.raises((DestinationNotUsable, DestinationNotReachable)) as caught:
+        Destination(given).check()
+    assert str(caught.value).startswith(f"Can't save to {shown}: ")
+    assert "0123456789" not in str(caught.value)
 
 
 # --- tried beforehand ---
@@ -136,6 +165,8 @@ def test_a_try_leaves_nothing_behind_and_touches_nothing(tmp_path: Path) -> None
         ("/proc/nowhere", "FileNotFoundError|PermissionError"),
         ("{tmp}/" + "a" * 300 + ".csv", "File name too long"),
         ("{tmp}/a\0b", "null"),
+        ("~nobody-has-this-name/x.csv", "nobody's home is ~nobody-has-this-name"),
+        ("file://~nobody-has-this-name", "nobody's home is ~nobody-has-this-name"),
     ],
 )
 def test_what_can_not_be_written_to_fails_for_good_and_names_the_destination(

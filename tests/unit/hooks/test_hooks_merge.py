@@ -102,6 +102,7 @@ def files(loopback: Callable[..., Loopback], own_connections: Connections, tmp_p
         (("key,a\n", "key,b\n"), ["key,a,b"], (0, 0)),
         # Other delimiters.
         (("key;a\nA-1;x,y\n", "key,a\nA-2,z\n"), ["key,a", 'A-1,"x,y"', "A-2,z"], (2, 0)),
+        (("key,a;b;c\nA-1,x\n", "\nkey;a\nA-1;x,y\nA-2;z\n"), ["key,a;b;c,a", "A-1,x,", "A-2,,z"], (2, 1)),
     ],
     ids=lambda value: repr(value)[:50],
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,6 +186,41 @@ def test_a_file_that_could_not_be_saved_is_saved_by_the_next_try(
     assert len(list(folder.iterdir())) == len(result["files"]) == (1 if merge else exports)
 
 
+# --- what is no file ---
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((202, {}, b""), "only HTTP 200 brings a whole file"),
+        ((204, {"Content-Length": ""}, b""), "only HTTP 200 brings a whole file"),
+        ((203, {}, CSV), "only HTTP 200 brings a whole file"),
+        ((206, {"Content-Range": "bytes 0-16/3000"}, CSV), "only HTTP 200 brings a whole file"),
+        ((200, {}, b"<!DOCTYPE html><html><title>Log in</title>"), "a web page"),
+        ((200, {"Content-Type": "text/csv"}, b"\xef\xbb\xbf\n <html><title>Log in</title>"), "a web page"),
+        ((200, {}, b"<html>" + b" " * 100_000), "a web page"),
+        ((200, {"Content-Type": "application/json"}, b'{"errorMessages": ["Not yet."]}'), "Not yet."),
+        ((200, {}, b'<?xml version="1.0"?>\n<Error><Code>SlowDown</Code></Error>'), "SlowDown"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+@pytest.mark.parametrize("deferrable", [False], indirect=True)
+def test_what_stands_in_a_files_place_is_not_saved_and_asked_for_again(
+    tries: Tries, signed: Signed, tmp_path: Path, archival_sandbox: Sandbox, answer: Answer, said: str
+) -> None:
+    signed.tell(in_result={"fileUrl": signed.url})
+    signed.answer = lambda received: answer
+    with pytest.raises(ServiceFault, match=said) as caught:
+        tries.run(JiraExportArchivedIssuesOperator, destination=str(tmp_path))
+    assert not isinstance(caught.value, ServiceRefusal)
+    assert len(signed.server.received) == 5
+    assert list(tmp_path.iterdir()) == []
+    signed.answer = lambda received: (200, {"Content-Type": "application/json"}, CSV)
+    (file,) = tries.run(JiraExportArchivedIssuesOperator, destination=str(tmp_path))["files"]
+    assert (file["rows"], Path(file["path"]).read_bytes()) == (1, CSV)
+    assert len(archival_sandbox.requests(EXPORT)) == 1
+
+
 # --- a signature is shown nowhere ---
 
 
@@ -246,6 +282,18 @@ def test_a_signature_opens_the_file_and_is_shown_nowhere(
     assert (found["files"][0]["rows"], found["files"][0]["file_url"]) == (1, signed.shown)
     assert found["tasks"][0]["file_url"] == signed.shown
     assert SECRET not in everything(found)
+
+
+@pytest.mark.parametrize("deferrable", [False], indirect=True)
+def test_a_signature_is_in_no_line_of_the_http_client(
+    tries: Tries, signed: Signed, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "urllib3.connectionpool")
+    signed.tell(in_result={"fileUrl": signed.url})
+    tries.run(JiraExportArchivedIssuesOperator, destination=str(tmp_path))
+    lines = [record.getMessage() for record in caplog.records if record.name == "urllib3.connectionpool"]
+    assert any("GET /files/x.csv?*** HTTP/1.1" in line for line in lines)
+    assert SECRET not in "".join(lines)
 
 
 def test_a_url_without_a_query_is_kept_as_it_is(tries: Tries, archival_sandbox: Sandbox) -> None:

@@ -162,3 +162,30 @@ def test_pools_are_left_alone_as_if_nothing_was_given(
     with pytest.raises(PoolsNotArchived, match="set archive_pools=True"):
         task.execute(context)
     assert archival_sandbox.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameter", "value"),
+    [
+        (JiraArchiveIssuesByJqlOperator, "jql", 'key = DEMO-4 AND text ~ "{cut}"'),
+        (JiraArchiveIssuesOperator, "issue_ids_or_keys", "DEMO-4 {cut}"),
+        (JiraExportArchivedIssuesOperator, "projects", "DEMO {cut}"),
+        (JiraExportArchivedIssuesOperator, "archived_by", "{cut}"),
+        (JiraExportArchivedIssuesOperator, "destination", "{cut}"),
+    ],
+)
+@pytest.mark.parametrize("cut", ["\ud83d", "\0"], ids=ascii)
+def test_a_text_that_was_cut_inside_a_character_fails_for_good_and_sends_nothing(
+    archival_sandbox: Sandbox, context: Any, kind: Any, parameter: str, value: str, cut: str
+) -> None:
+    with pytest.raises(BadInput, match=rf"{parameter} has half an emoji"):
+        kind(task_id="task", **{parameter: value.format(cut=cut)}).execute(context)
+    assert archival_sandbox.requests() == []
+
+
+def test_the_mark_at_the_begin_of_a_jql_file_is_not_sent(archival_sandbox: Sandbox, context: Any) -> None:
+    task = JiraArchiveIssuesByJqlOperator(task_id="archive", jql="\ufeffkey in (DEMO-4)\n", issues_per_task=1)
+    assert task.execute(context)["jql"] == "key in (DEMO-4)"
+    assert archival_sandbox.issue("DEMO-4")["archived"]
+    bodies = {request["body"]["jql"] for request in archival_sandbox.requests() if request["body"]}
+    assert bodies == {"key in (DEMO-4)"}

@@ -8,8 +8,10 @@ import re
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 
+import jinja2
 import pendulum
 import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -227,6 +229,21 @@ def test_a_list_that_never_ends_is_refused_by_the_parameters_name(value: Any, co
         names_of(value, "x")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "LazyXComSequence(<unevaluated length>)",
+        "dict_keys(['A-1'])",
+        "b'A-1'",
+        ["<generator object>"],
+        "A-1]",
+    ],
+)
+def test_what_python_shows_of_an_object_is_no_name(value: Any) -> None:
+    with pytest.raises(BadInput, match=r"archived_by looks like what Python shows .* \| list"):
+        names_of(value, "archived_by")
+
+
 def test_the_same_list_may_come_twice() -> None:
     keys = ["A-1"]
     assert names_of([keys, [keys, keys]], "x") == ["A-1"]
@@ -304,6 +321,28 @@ def test_what_has_a_value_is_given(value: Any) -> None:
     assert required(value, "x") == value
 
 
+@pytest.mark.parametrize("value", [jinja2.Undefined(name="params.x"), "\ufeff", " \ufeff None\n"], ids=repr)
+def test_what_is_undefined_or_only_a_mark_is_not_given(value: Any) -> None:
+    assert not is_given(value)
+    assert names_of(value, "x") == []
+    assert (limit_of(value, "x"), text_of(value, "x"), flag_of(value, "x")) == (None, None, False)
+    with pytest.raises(BadInput, match="x is empty"):
+        names_of(value, "x", is_required=True)
+
+
+def test_the_mark_that_editors_write_first_is_no_part_of_a_text() -> None:
+    assert text_of("\ufeffproject = A\n", "jql") == "project = A"
+    assert names_of("\ufeffA-1, A-2", "x") == ["A-1", "A-2"]
+    assert names_of(["\ufeff['A-1']"], "x") == ["A-1"]
+
+
+@pytest.mark.parametrize("value", ["cut \ud83d", "\0"], ids=ascii)
+def test_what_can_not_be_kept_is_refused_by_the_parameters_name(value: str) -> None:
+    for read in (text_of, names_of, conn_id_of, lambda value, name: names_of([[value]], name)):
+        with pytest.raises(BadInput, match=r"x has half an emoji .*: '.*'\. See where"):
+            read(value, "x")
+
+
 def test_a_connections_id_that_rendered_to_nothing_is_never_the_default_one() -> None:
     assert conn_id_of(None, "destination_conn_id") is None
     assert conn_id_of(" my_s3 ", "destination_conn_id") == "my_s3"
@@ -317,6 +356,11 @@ def test_a_connections_id_that_rendered_to_nothing_is_never_the_default_one() ->
 )
 def test_a_text_is_read_without_blanks_around_it(value: Any, text: str) -> None:
     assert text_of(value, "destination") == text
+
+
+@pytest.mark.parametrize("url", ["/tmp/x", "file:///tmp/x", "file://mine@/tmp/x"])
+def test_airflows_own_path_is_a_text_with_its_connection(url: str) -> None:
+    assert text_of(ObjectStoragePath(url), "destination") == url
 
 
 @pytest.mark.parametrize("value", [7, True, ["/tmp"], b"/tmp", deep(100_000), {"a": 1}], ids=lambda _: "")
