@@ -167,6 +167,43 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def silent() -> Iterator[Callable[[int], str]]:
+    """Make addresses at which nobody answers: ``silent(port)`` gives one whose queue is full."""
+    with contextlib.ExitStack() as stack:
+
+        def make(port: int) -> str:
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("127.0.0.2", port))
+            listener.listen(0)
+            for _ in range(3):
+                caller = stack.enter_context(socket.socket())
+                caller.setblocking(False)
+                caller.connect_ex(("127.0.0.2", port))
+            return "127.0.0.2"
+
+        yield make
+
+
+@pytest.fixture
+def leading(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let a name lead to some addresses: ``leading("jira.test", "127.0.0.2", "127.0.0.1")``."""
+    look_up = socket.getaddrinfo
+
+    def lead(name: str, *addresses: str) -> None:
+        def answer(host: Any, port: Any, *args: Any, **how: Any) -> Any:
+            if host != name:
+                return look_up(host, port, *args, **how)
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, int(port)))
+                for address in addresses
+            ]
+
+        monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+    return lead
+
+
+@pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Set variables in the environment, after those for proxies were taken out of it."""
 

@@ -174,6 +174,46 @@ def test_a_server_that_sips_the_request_has_an_end(
         carry(hook, jira.archive_by_jql(30_000_000 * "x"), attempts=1)
 
 
+# --- hosts with several addresses ---
+
+
+@pytest.mark.parametrize("first", ["silent", "refused"])
+def test_an_address_where_nobody_answers_takes_no_time_from_the_next(
+    loopback: Callable[..., Loopback],
+    own_connections: Connections,
+    carry: Carrier,
+    environment: Callable[..., None],
+    silent: Callable[[int], str],
+    leading: Callable[..., None],
+    first: str,
+) -> None:
+    environment()
+    server = loopback(lambda received: (200, {}, ME))
+    port = int(server.url.rpartition(":")[2])
+    leading("jira.test", silent(port) if first == "silent" else "127.0.0.3", "127.0.0.1")
+    hook = bearer_to(own_connections, f"http://jira.test:{port}", timeout=2, allow_http=True)
+    assert carry(hook, jira.myself(), attempts=1) == "Me"
+
+
+def test_many_addresses_where_nobody_answers_take_the_time_of_one(
+    own_connections: Connections,
+    carry: Carrier,
+    environment: Callable[..., None],
+    silent: Callable[[int], str],
+    leading: Callable[..., None],
+    refused_url: str,
+) -> None:
+    environment()
+    port = int(refused_url.rpartition(":")[2])
+    leading("jira.test", *8 * [silent(port)])
+    hook = bearer_to(own_connections, f"http://jira.test:{port}", timeout=1, allow_http=True)
+    began = time.monotonic()
+    error = lost_by(carry, hook)
+    assert isinstance(error, http.NotConnected)
+    assert "no connection within 1 s" in str(error)
+    assert time.monotonic() - began < 4
+
+
 # --- downloads ---
 
 
