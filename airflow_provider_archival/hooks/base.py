@@ -229,10 +229,8 @@ class ServiceHook(BaseHook):
                 response = self._fetch_once(url, sink)
                 if response.status not in _REDIRECTS or not response.headers.get("location"):
                     _read(response, request, self._site)
-                    if response.is_html:
-                        raise http.UnreadableAnswer(
-                            f"GET {url}", ("a web page, perhaps to sign in, instead of the file",), 200
-                        )
+                    if what := _no_file(response):
+                        raise http.UnreadableAnswer(f"GET {url}", (what,), response.status)
                     return
                 url = urljoin(url, response.headers["location"])
                 seen.append(url)
@@ -497,6 +495,16 @@ def _read(response: Response, request: Request[T], site: Site | None) -> T:
         error.messages = ()
         error.args = (error.request_line, (), error.status, error.retry_after)
         raise error from None
+
+
+def _no_file(response: Response) -> str:
+    """Say what a good answer has in the place of a file; empty where the file has gone to the sink."""
+    if response.is_html:
+        return "a web page, perhaps to sign in, instead of the file"
+    if response.status != 200:
+        return "the file is not there yet, or not all of it"
+    said = " ".join(http.messages_of(response)) if response.body else ""
+    return said and f"something else instead of the file: {said}"
 
 
 def _mask(site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import re
 import resource
 import ssl
 from collections.abc import Callable, Iterator
@@ -34,6 +35,9 @@ MAX_ANSWER = 16 * 1024 * 1024
 """The longest answer that is read, in bytes; none of the services' comes near it."""
 
 _PIECE = 64 * 1024
+_BEGIN = 1024
+_NO_CSV = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml|\{\s*\"|\[\s*[\[{\"])", re.IGNORECASE)
+"""How XML and JSON begin."""
 _HEADERS = {"User-Agent": f"airflow-provider-archival/{__version__}", "Accept-Encoding": ACCEPTED}
 _turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
@@ -74,8 +78,8 @@ class SyncTransport(_Ways):
         :param wire: what to send
         :param fresh: over a new connection: one that was kept alive may be dead, and then nobody knows
             whether the request was acted upon
-        :param sink: takes the body of a 200 piece by piece, however long it is, but no web page; the answer's
-            own is empty then
+        :param sink: takes the body of a 200 piece by piece, however long it is, but no web page and no JSON;
+            the answer's own is empty then
         :raises ConnectionNotUsable: the proxy to go through can't be used
         """
         import requests
@@ -213,7 +217,7 @@ class _Way:
             who = str(self.proxy or "a proxy on the way")
             raise NotConnected(self.line, (f"{who} wants a login (407 Proxy Authentication Required)",))
         lower = {str(name).lower(): str(value) for name, value in headers.items()}
-        if status != 200 or "html" in lower.get("content-type", "").lower():
+        if status != 200 or Response(status, lower, b"").is_html:
             sink = None
         self.is_download = sink is not None
         with self.named(status):
@@ -259,16 +263,19 @@ class _Body:
         self._way, self._status, self._headers, self.sink = way, status, headers, sink
         self._unpacker = Unpacker(headers)
         self._bytes = bytearray()
+        self._is_begun = False
         if sink and not (self._unpacker.coding or tells_its_length(headers)):
             raise Broken("nothing tells how long the file is, so half of it can't be told from all")
 
     def take(self, raw: bytes) -> None:
         with self._way.named(self._status):
             for piece in self._unpacker.take(raw):
-                if self.sink:
+                if self.sink and self._is_begun:
                     self.sink(piece)
                     continue
                 self._bytes += piece
+                if self.sink and len(self._bytes) >= _BEGIN:
+                    self._begin()
                 if len(self._bytes) > MAX_ANSWER:
                     size = f"an answer of more than {MAX_ANSWER // 2**20} MiB"
                     raise UnreadableAnswer(self._way.line, (size,), self._status)
@@ -277,7 +284,20 @@ class _Body:
         """Return the answer, whose last byte has come."""
         with self._way.named(self._status):
             self._unpacker.finish()
+        if self.sink and not self._is_begun:
+            self._begin()
         return Response(self._status, self._headers, bytes(self._bytes))
+
+    def _begin(self) -> None:
+        """Give the sink what has come, unless that begins as no file does."""
+        begin = Response(self._status, self._headers, bytes(self._bytes))
+        self._is_begun = True
+        if self.sink is None or begin.is_html or _NO_CSV.match(begin.body):
+            self.sink = None
+            return
+        self._bytes.clear()
+        if begin.body:
+            self.sink(begin.body)
 
 
 async def _name_faults(way: _Way, request: Any, handler: Any) -> Any:
