@@ -240,10 +240,14 @@ class _Answer(http.client.HTTPResponse):
         self.fp: Any = _Head(self.fp.detach())
 
     def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()  # type: ignore[misc]
-        self.fp.expect_headers()
-        # What http.client skips is 100 only, and aiohttp all that is no answer yet, such as 103.
-        return version, 100 if 100 < status < 200 and status != 101 else status, reason
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            self.fp.expect_headers()
+            # What http.client skips is 100 only, and a proxy's none; aiohttp all that is no answer yet.
+            if not 100 <= status < 200 or status == 101:
+                return version, status, reason
+            while self.fp.readline(MAX_HEADER + 1).strip(b"\r\n"):
+                pass
 
 
 class _Line(HTTPConnection):

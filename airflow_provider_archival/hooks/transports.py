@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import re
 import resource
@@ -30,6 +31,7 @@ from airflow_provider_archival.hooks.site import Site
 
 if TYPE_CHECKING:
     import aiohttp
+    from aiohttp.client_proto import ResponseHandler
 
 MAX_ANSWER = 16 * 1024 * 1024
 """The longest answer that is read, in bytes; none of the services' comes near it."""
@@ -141,17 +143,16 @@ class AsyncTransport(_Ways):
 
         tracing = aiohttp.TraceConfig()
         tracing.on_request_headers_sent.append(_note_that_it_was_sent)
-        limits = {"max_line_size": MAX_HEADER, "max_field_size": MAX_HEADER, "max_headers": MAX_HEADERS}
-        known = inspect.signature(aiohttp.ClientSession.__init__).parameters
+        # With a limit, requests wait for a connection while their clock runs.
+        connector = aiohttp.TCPConnector(ssl=tls, limit=0)
+        connector._factory = partial(_handler(), loop=asyncio.get_running_loop())
         session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=site.timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # With a limit, requests wait for a connection while their clock runs.
-            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+            connector=connector,
             trust_env=False,
             auto_decompress=False,
             trace_configs=[tracing],
-            **{name: value for name, value in limits.items() if name in known},  # type: ignore[arg-type]
         )
         return cls(site, session)
 
@@ -298,6 +299,22 @@ class _Body:
         self._bytes.clear()
         if begin.body:
             self.sink(begin.body)
+
+
+@functools.cache
+def _handler() -> type[ResponseHandler]:
+    """Return what reads heads as long as ``requests`` does, those of a proxy that opens a tunnel too."""
+    from aiohttp.client_proto import ResponseHandler
+
+    known = inspect.signature(ResponseHandler.set_response_params).parameters
+    limits = {"max_line_size": MAX_HEADER, "max_field_size": MAX_HEADER, "max_headers": MAX_HEADERS}
+    ours: dict[str, Any] = {name: value for name, value in limits.items() if name in known}
+
+    class Handler(ResponseHandler):
+        def set_response_params(self, **how: Any) -> None:
+            super().set_response_params(**{**how, **ours})
+
+    return Handler
 
 
 async def _name_faults(way: _Way, request: Any, handler: Any) -> Any:

@@ -96,6 +96,8 @@ class Proxy:
     scheme: str = "http"
     refuses: bytes = b""
     """What it answers in the place of passing on."""
+    welcome: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n"
+    """What it says when a tunnel is open."""
     heads: list[str] = field(default_factory=list)
 
     @property
@@ -116,7 +118,7 @@ class Proxy:
         parts = urlsplit(f"//{target.decode()}" if method == b"CONNECT" else target.decode())
         with socket.create_connection(("127.0.0.1", parts.port or 80)) as server:
             if method == b"CONNECT":
-                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                client.sendall(self.welcome)
             else:
                 server.sendall(head)
             self._pass_on(client, server, stop)

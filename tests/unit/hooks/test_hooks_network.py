@@ -161,6 +161,32 @@ def test_a_tunnel_is_dug_through_a_proxy(
     assert "pw" not in head
 
 
+@pytest.mark.parametrize(
+    "welcome",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Long: " + 9_000 * b"x" + b"\r\n\r\n",
+        b"HTTP/1.1 200 " + 9_000 * b"x" + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: x\r\n" % number for number in range(200)) + b"\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    ],
+    ids=["9,000 bytes", "9,000 bytes of reason", "200 headers", "not yet", "with a length"],
+)
+def test_a_proxy_may_say_much_when_it_opens_a_tunnel(
+    loopback: Callable[..., Loopback],
+    own_connections: Connections,
+    carry: Carrier,
+    tls: ssl.SSLContext,
+    certificate: Path,
+    proxies: Callable[..., Proxy],
+    welcome: bytes,
+) -> None:
+    server, proxy = loopback(hello, tls=tls), proxies()
+    proxy.welcome = welcome
+    hook = bearer_to(own_connections, server.url, verify=str(certificate), proxies=proxy.url)
+    assert carry(hook, jira.myself(), attempts=1) == "Me"
+
+
 @pytest.mark.parametrize("target", ["http", "https"])
 def test_a_proxy_may_be_spoken_to_over_tls(
     loopback: Callable[..., Loopback],
