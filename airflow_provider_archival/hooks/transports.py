@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_archival import __version__
+from airflow_provider_archival.api.clean import shorten
 from airflow_provider_archival.api.http import AnswerLost, ApiError, NotConnected, Response, UnreadableAnswer
 from airflow_provider_archival.hooks.auth import Wire
 from airflow_provider_archival.hooks.encodings import ACCEPTED, Broken, NotAsked, Unpacker, tells_its_length
@@ -217,7 +218,7 @@ class _Way:
         if status == 407:
             who = str(self.proxy or "a proxy on the way")
             raise NotConnected(self.line, (f"{who} wants a login (407 Proxy Authentication Required)",))
-        lower = {str(name).lower(): str(value) for name, value in headers.items()}
+        lower = _joined(headers)
         if status != 200 or Response(status, lower, b"").is_html:
             sink = None
         self.is_download = sink is not None
@@ -356,6 +357,29 @@ def _turn(wire: Wire) -> contextlib.AbstractAsyncContextManager[Any]:
     return _turns[loop]
 
 
+def _joined(headers: Any) -> dict[str, str]:
+    """Return headers with names in lower case: those that come twice as one, whichever client read them."""
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        key, text = str(name).lower(), _readable(str(value))
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _readable(text: str) -> str:
+    """Return a header's text: one client reads it as Latin-1, the other as UTF-8 with surrogates."""
+    if text.isascii():
+        return text
+    try:
+        raw = text.encode("latin-1")
+    except UnicodeEncodeError:
+        raw = text.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
 def _made_of(error: BaseException) -> list[BaseException]:
     """Return an error and what it holds or was raised from, but nothing that was only being handled then."""
     found = [error]
@@ -369,5 +393,7 @@ def _made_of(error: BaseException) -> list[BaseException]:
 
 
 def _words(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
+    # What aiohttp can't read is a 400 to it, which nobody has said, and it draws a picture of it.
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+    text = shorten(" ".join(str(text).split()))
     return f"{text} ({type(error).__name__})" if text else type(error).__name__

@@ -484,3 +484,48 @@ def test_what_is_no_answer_yet_is_passed_over(
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(ME), ME)
     port = talking(lambda client, stop: (client.recv(65536), client.sendall(early + answer)))
     assert carry(bearer_to(own_connections, f"http://127.0.0.1:{port}"), jira.myself(), attempts=1) == "Me"
+
+
+def saying(talking: Callable[..., int], answer: bytes) -> str:
+    port = talking(lambda client, stop: (client.recv(65536), client.sendall(answer)))
+    return f"http://127.0.0.1:{port}"
+
+
+def test_headers_that_come_twice_are_read_as_one(
+    own_connections: Connections, carry: Carrier, talking: Callable[..., int]
+) -> None:
+    answer = (
+        b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 1800\r\nRetry-After: 5\r\n"
+        b'RateLimit-Reason: jira-burst-based\r\nRateLimit: "a";r=1;q=10\r\nRateLimit: "b";r=9;q=10\r\n\r\n'
+    )
+    with pytest.raises(ServiceFault) as caught:
+        carry(bearer_to(own_connections, saying(talking, answer)), SUBMIT, attempts=1)
+    assert caught.value.error.retry_after == 1800
+    assert caught.value.error.limit is not None
+    assert caught.value.error.limit.left == 0.1
+
+
+@pytest.mark.parametrize("reason", ["burst-für-alle".encode(), "burst-für-alle".encode("latin-1")])
+def test_a_header_in_any_encoding_is_text_that_can_be_written(
+    own_connections: Connections, carry: Carrier, talking: Callable[..., int], reason: bytes
+) -> None:
+    answer = b"HTTP/1.1 429 No\r\nContent-Length: 0\r\nRateLimit-Reason: %b\r\n\r\n" % reason
+    with pytest.raises(ServiceFault) as caught:
+        carry(bearer_to(own_connections, saying(talking, answer)), SUBMIT, attempts=1)
+    assert caught.value.error.limit is not None
+    assert caught.value.error.limit.reason == "burst-für-alle"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n" + 9_999 * b"x" + b"\r\n"]
+)
+def test_what_is_no_http_is_told_of_in_a_line(
+    own_connections: Connections, carry: Carrier, talking: Callable[..., int], answer: bytes
+) -> None:
+    with pytest.raises(ServiceFault) as caught:
+        carry(bearer_to(own_connections, saying(talking, answer), timeout=1), SUBMIT, attempts=1)
+    assert isinstance(caught.value.error, http.AnswerLost)
+    (said,) = caught.value.error.messages
+    assert "\n" not in said
+    assert "400" not in said
+    assert len(said) < 1_000
