@@ -112,11 +112,13 @@ def _checked(proxy: str, setting: Setting) -> SplitResult:
             "names a SOCKS proxy, which is not supported; name an http:// proxy, or install one that passes"
             " on to it (such as Privoxy)"
         )
-    if parts.scheme not in ("http", "https"):
+    if parts.scheme and parts.scheme not in ("http", "https"):
         raise setting.wrong(
             f"names a proxy that begins with {parts.scheme}://; it must begin with http:// or https://"
         )
-    if not parts.hostname or port == 0 or any(c.isspace() for c in proxy):
+    # https:/proxy and https//proxy would name a host of that name.
+    is_slip = not parts.scheme or (parts.hostname in ("http", "https") and not port)
+    if not parts.hostname or is_slip or port == 0 or any(c.isspace() for c in proxy):
         raise setting.wrong("is no proxy's URL, such as http://proxy.example:3128")
     return parts
 
