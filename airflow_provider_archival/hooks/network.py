@@ -75,14 +75,19 @@ def proxy_for(site: Site, url: str) -> Proxy | None:
     """
     Return the proxy for a URL, None for none: the connection's, or else the one that ``requests`` finds.
 
+    The connection's ``no_proxy`` holds for both, the environment's for the environment's only.
+
     :raises ConnectionNotUsable: there is one that can't work
     """
-    from requests.utils import get_environ_proxies, select_proxy
+    from requests.utils import get_environ_proxies, select_proxy, should_bypass_proxies
 
     own = dict(site.proxies)
+    without = own.pop("no_proxy", None)
+    if without is not None and should_bypass_proxies(url, no_proxy=without):
+        return None
     found, setting = select_proxy(url, own), Setting(site.conn_id, field="proxies")
     if found is None:
-        found = select_proxy(url, get_environ_proxies(url, no_proxy=own.get("no_proxy")))
+        found = select_proxy(url, get_environ_proxies(url, no_proxy=without))
         setting = Setting(site.conn_id, variable=_variable_of(url, found))
     if not found or not found.strip():
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,12 @@ def outcome(carry: Carrier, net: Net, hook: JiraCloudHook) -> str:
         ({"http_proxy": "{proxy}"}, {"no_proxy": "jira.test"}, "direct"),
         ({"http_proxy": "{proxy}"}, {"no_proxy": "other.test"}, "proxy"),
         ({"http_proxy": "{proxy}", "no_proxy": "jira.test"}, {"no_proxy": "other.test"}, "proxy"),
+        ({}, {"http": "{proxy}", "no_proxy": "jira.test"}, "direct"),
+        ({}, {"http": "{proxy}", "no_proxy": ".test:{port}"}, "direct"),
+        ({}, {"all": "{proxy}", "no_proxy": "*"}, "direct"),
+        ({}, {"http": "{proxy}", "no_proxy": "other.test"}, "proxy"),
+        ({"no_proxy": "jira.test"}, {"http": "{proxy}", "no_proxy": ""}, "proxy"),
+        ({"no_proxy": "jira.test"}, {"http": "{proxy}"}, "proxy"),
     ],
     ids=str,
 )
@@ -124,6 +131,59 @@ def test_the_same_proxy_is_taken(
         extra = filled(extra)
     hook = bearer_to(own_connections, f"http://jira.test:{net.port}", proxies=extra)
     assert outcome(carry, net, hook) == way
+
+
+@pytest.mark.parametrize(
+    ("extra", "way"),
+    [
+        ({"HTTP": "PROXY"}, "proxy"),
+        ({"http_proxy": "PROXY"}, "proxy"),
+        ({"HTTP_PROXY": "PROXY", "HTTPS_PROXY": "http://127.0.0.1:9"}, "proxy"),
+        ({"http://": "PROXY"}, "proxy"),
+        ({"all://": "PROXY"}, "proxy"),
+        ({"http": "PROXY", "NO_PROXY": "jira.test"}, "direct"),
+        ({"http": "PROXY", "no": "jira.test"}, "direct"),
+        ({"http": "PROXY", "no_proxy": ["other.test", "jira.test"]}, "direct"),
+        ({"http": "PROXY", "no_proxy": []}, "proxy"),
+        ({"http": "PROXY", "https": None}, "proxy"),
+        ({"http": None}, "direct"),
+        ('{"http": "PROXY"}', "proxy"),
+        ('{"https": "PROXY"}', "direct"),
+    ],
+    ids=str,
+)
+def test_proxies_are_read_as_others_write_them(
+    own_connections: Connections,
+    carry: Carrier,
+    net: Net,
+    environment: Callable[..., None],
+    logged: list[str],
+    extra: Any,
+    way: str,
+) -> None:
+    environment()
+    filled = json.loads(
+        json.dumps(extra).replace("PROXY", net.proxy.url).replace(f"_{net.proxy.url}", "_PROXY")
+    )
+    hook = bearer_to(own_connections, f"http://jira.test:{net.port}", proxies=filled)
+    assert outcome(carry, net, hook) == way
+    assert not [line for line in logged if "nothing is made of" in line]
+
+
+def test_a_proxys_name_that_means_nothing_is_warned_of(
+    own_connections: Connections,
+    carry: Carrier,
+    net: Net,
+    environment: Callable[..., None],
+    logged: list[str],
+) -> None:
+    environment()
+    hook = bearer_to(own_connections, f"http://jira.test:{net.port}", proxies={"htttp": net.proxy.url})
+    hook._conn_id = own_connections.add(f"mine_{carry.how}", **own_connections.fields("mine"))
+    assert outcome(carry, net, hook) == "direct"
+    (line,) = [line for line in logged if "nothing is made of 'htttp'" in line]
+    assert "extra field 'proxies'" in line
+    assert net.proxy.address not in line
 
 
 @pytest.mark.parametrize(
