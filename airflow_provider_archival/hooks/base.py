@@ -266,7 +266,7 @@ class ServiceHook(BaseHook):
 
     def _look_up(self) -> Site:
         try:
-            connection = self.get_connection(self._conn_id)
+            connection = _whole(self.get_connection(self._conn_id))
         except AirflowFailException:
             raise
         except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
@@ -352,7 +352,7 @@ class ServiceHook(BaseHook):
             if channel.site is not None and channel.site is not known:
                 return channel.site
             try:
-                connection = await get_async_connection(self._conn_id, hook=self)
+                connection = _whole(await get_async_connection(self._conn_id, hook=self))
             except AirflowFailException:
                 raise
             except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
@@ -468,6 +468,12 @@ class ServiceHook(BaseHook):
     def name_of(cls, job_id: str) -> str:
         """Return a job's name for the log, such as ``Jira task 10010``."""
         return f"{cls.service} {cls.job_word} {job_id}"
+
+
+def _whole(connection: Any) -> Any:
+    """Return a connection once its secrets were read: Airflow 2 decrypts them only then."""
+    _ = connection.password, connection.extra
+    return connection
 
 
 def _wire(site: Site, request: Request[Any]) -> Wire:

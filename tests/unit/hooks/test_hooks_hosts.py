@@ -423,6 +423,29 @@ def _raise_later(error: Exception) -> Any:
     return look_up
 
 
+@pytest.mark.parametrize("field", ["password", "extra"])
+def test_a_connection_that_can_not_be_decrypted_can_not_be_read(
+    carry: Carrier, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    """With Airflow 2 that shows when its password is read, by an error without a word."""
+
+    class Locked:
+        host, login, password, extra, schema, port = SITE, "me@example.com", "pw", None, None, None
+        extra_dejson: dict[str, Any] = {}  # noqa: RUF012
+
+    class InvalidToken(Exception):
+        pass
+
+    async def look_up(*args: Any, **how: Any) -> Any:
+        return Locked()
+
+    setattr(Locked, field, property(_raise(InvalidToken())))
+    monkeypatch.setattr(JiraCloudHook, "get_connection", staticmethod(lambda conn_id: Locked()))
+    monkeypatch.setattr(JiraCloudHook, "aget_connection", staticmethod(look_up), raising=False)
+    with pytest.raises(ConnectionNotFound, match=r"can't be read just now \(InvalidToken\)"):
+        carry(JiraCloudHook("mine"), jira.myself())
+
+
 def test_a_secrets_backend_that_fails_looks_like_no_connection(
     carry: Carrier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
