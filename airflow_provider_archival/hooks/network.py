@@ -148,6 +148,12 @@ def tls_context(site: Site) -> ssl.SSLContext:
     :raises ConnectionNotUsable: a setting leads to no certificates
     """
     path, setting = site.verify, Setting(site.conn_id, field="verify")
+    if keys := os.environ.get("SSLKEYLOGFILE"):
+        try:
+            open(keys, "a").close()
+        except OSError as error:
+            what = f"names {keys!r}, which can't be written to ({error.strerror})"
+            raise wrong_variable(site.conn_id, "SSLKEYLOGFILE", what) from None
     if path is True:
         for variable in _CA_VARIABLES:
             if value := os.environ.get(variable):
@@ -175,7 +181,8 @@ def _context_of(path: str, setting: Setting) -> ssl.SSLContext:
         )
         # OpenSSL finds in a folder only what has a hash for its name.
         for entry in os.scandir(path) if is_folder else ():
-            with contextlib.suppress(ssl.SSLError):
+            # Systems keep other things there too: folders, links to what is gone.
+            with contextlib.suppress(OSError):
                 context.load_verify_locations(cafile=entry.path)
     except OSError as error:
         raise setting.wrong(f"names {path!r}, which can't be read as CA certificates ({error})") from None

@@ -382,6 +382,8 @@ def test_a_ca_is_trusted_wherever_it_lies(
 ) -> None:
     (tmp_path / "our-ca.crt").write_bytes(certificate.read_bytes())
     (tmp_path / "README").write_text("no certificate")
+    (tmp_path / "java").mkdir()
+    (tmp_path / "gone.pem").symlink_to("/nowhere/gone.pem")
     extra = {}
     if where == "certifi":
         monkeypatch.setattr(requests.certs, "where", lambda: str(certificate))
@@ -450,6 +452,7 @@ def test_a_ca_that_is_nowhere_is_not_trusted(
         ({"REQUESTS_CA_BUNDLE": "{folder}/none"}, {}, "the environment variable REQUESTS_CA_BUNDLE names"),
         ({"REQUESTS_CA_BUNDLE": "{folder}/text"}, {}, "the environment variable REQUESTS_CA_BUNDLE names"),
         ({"CURL_CA_BUNDLE": "{folder}/empty"}, {}, "the environment variable CURL_CA_BUNDLE names"),
+        ({"SSLKEYLOGFILE": "{folder}/none/keys"}, {}, "the environment variable SSLKEYLOGFILE names"),
         ({}, {"proxies": "htp://proxy:3128"}, "extra field 'proxies' names a proxy that begins with htp://"),
         ({}, {"proxies": "http://"}, "extra field 'proxies' is no proxy's URL"),
         ({}, {"proxies": "http://:3128"}, "extra field 'proxies' is no proxy's URL"),
