@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow_provider_archival import __version__
 from airflow_provider_archival.api.clean import shorten
@@ -43,6 +44,7 @@ _NO_CSV = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml|\{\s*\"|\[\s*[\[{\"])", re
 """How XML and JSON begin."""
 _HEADERS = {"User-Agent": f"airflow-provider-archival/{__version__}", "Accept-Encoding": ACCEPTED}
 _turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+_sites_of: WeakKeyDictionary[asyncio.AbstractEventLoop, set[AsyncTransport]] = WeakKeyDictionary()
 
 
 class _Ways:
@@ -127,9 +129,13 @@ class SyncTransport(_Ways):
 class AsyncTransport(_Ways):
     """Sends over ``aiohttp``, with the same manners; made by :meth:`open`."""
 
-    def __init__(self, site: Site, session: aiohttp.ClientSession) -> None:
+    def __init__(self, site: Site, tls: ssl.SSLContext) -> None:
         super().__init__(site)
-        self._session = session
+        self._tls, self._session = tls, _session(site, tls)
+        self._passing: aiohttp.ClientSession | None = None
+        self._kept = 0
+        """How many requests are under way whose connections are kept: no more can ever be idle."""
+        _sites_of.setdefault(asyncio.get_running_loop(), set()).add(self)
 
     @classmethod
     async def open(cls, site: Site) -> AsyncTransport:
@@ -140,22 +146,7 @@ class AsyncTransport(_Ways):
         """
         # The first imports take a third of a second: too long for a loop that thousands of triggers share.
         tls = await asyncio.to_thread(_prepared, site)
-        import aiohttp
-
-        tracing = aiohttp.TraceConfig()
-        tracing.on_request_headers_sent.append(_note_that_it_was_sent)
-        # With a limit, requests wait for a connection while their clock runs.
-        connector = aiohttp.TCPConnector(ssl=tls, limit=0)
-        connector._factory = partial(_handler(), loop=asyncio.get_running_loop())
-        session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=site.timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            connector=connector,
-            trust_env=False,
-            auto_decompress=False,
-            trace_configs=[tracing],
-        )
-        return cls(site, session)
+        return cls(site, tls)
 
     async def send(self, wire: Wire) -> Response:
         """
@@ -163,31 +154,52 @@ class AsyncTransport(_Ways):
 
         :raises ConnectionNotUsable: the proxy to go through can't be used
         """
-        import aiohttp
-
         way = self._way(wire)
         async with _turn(wire):
-            try:
-                async with self._session.request(
-                    wire.method,
-                    wire.url,
-                    headers={**_HEADERS, **wire.headers, **way.headers_for_the_proxy},
-                    data=wire.body,
-                    proxy=way.proxy.url if way.proxy else None,
-                    proxy_headers=way.proxy.headers if way.proxy else None,
-                    allow_redirects=False,
-                    middlewares=(partial(_name_faults, way),),
-                    trace_request_ctx=way,
-                ) as answer:
-                    body = way.body(answer.status, answer.headers)
-                    async for raw in answer.content.iter_any():
-                        body.take(raw)
-                    return body.answer()
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                raise way.fault(error) from None
+            with self._fitting() as session:
+                return await self._send(wire, way, session)
+
+    async def _send(self, wire: Wire, way: _Way, session: aiohttp.ClientSession) -> Response:
+        import aiohttp
+
+        try:
+            async with session.request(
+                wire.method,
+                wire.url,
+                headers={**_HEADERS, **wire.headers, **way.headers_for_the_proxy},
+                data=wire.body,
+                proxy=way.proxy.url if way.proxy else None,
+                proxy_headers=way.proxy.headers if way.proxy else None,
+                allow_redirects=False,
+                middlewares=(partial(_name_faults, way),),
+                trace_request_ctx=way,
+            ) as answer:
+                body = way.body(answer.status, answer.headers)
+                async for raw in answer.content.iter_any():
+                    body.take(raw)
+                return body.answer()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise way.fault(error) from None
+
+    @contextlib.contextmanager
+    def _fitting(self) -> Iterator[aiohttp.ClientSession]:
+        """Give the session to send with: where many requests are under way, not all connections are kept."""
+        limit, sites = _most_files(), len(_sites_of[asyncio.get_running_loop()])
+        if limit is not None and self._kept * sites >= limit // 4:
+            self._passing = self._passing or _session(self._site, self._tls, force_close=True)
+            yield self._passing
+            return
+        self._kept += 1
+        try:
+            yield self._session
+        finally:
+            self._kept -= 1
 
     async def close(self) -> None:
+        _sites_of.get(asyncio.get_running_loop(), set()).discard(self)
         await self._session.close()
+        if self._passing is not None:
+            await self._passing.close()
 
 
 @dataclass
@@ -302,6 +314,24 @@ class _Body:
             self.sink(begin.body)
 
 
+def _session(site: Site, tls: ssl.SSLContext, *, force_close: bool = False) -> aiohttp.ClientSession:
+    import aiohttp
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(_note_that_it_was_sent)
+    # With a limit, requests wait for a connection while their clock runs.
+    connector = aiohttp.TCPConnector(ssl=tls, limit=0, force_close=force_close)
+    connector._factory = partial(_handler(), loop=asyncio.get_running_loop())
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=site.timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=connector,
+        trust_env=False,
+        auto_decompress=False,
+        trace_configs=[tracing],
+    )
+
+
 @functools.cache
 def _handler() -> type[ResponseHandler]:
     """Return what reads heads as long as ``requests`` does, those of a proxy that opens a tunnel too."""
@@ -346,8 +376,8 @@ def _turn(wire: Wire) -> contextlib.AbstractAsyncContextManager[Any]:
 
     Whatever is no look, such as a cancel, finds the other half free.
     """
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if wire.method != "GET" or limit == resource.RLIM_INFINITY:
+    limit = _most_files()
+    if wire.method != "GET" or limit is None:
         return contextlib.nullcontext()
     loop = asyncio.get_running_loop()
     if loop not in _turns:
@@ -378,6 +408,12 @@ def _readable(text: str) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
+
+
+def _most_files() -> int | None:
+    """Return how many files this process may open; None for any number."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _made_of(error: BaseException) -> list[BaseException]:

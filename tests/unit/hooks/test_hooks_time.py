@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import resource
 import threading
 import time
@@ -314,6 +316,42 @@ def test_looks_wait_for_their_turn_before_their_clock_runs(
     # Six rounds of 0.3 s: had all clocks begun at once, the last would be late.
     assert asyncio.run(all_of_them()) == 24 * ["Me"]
     assert counts[1] == 4
+
+
+def test_idle_connections_to_all_sites_leave_files_to_others(
+    loopback: Callable[..., Loopback], own_connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (16, 16))
+
+    def answer(received: Received) -> Answer:
+        time.sleep(0.1)
+        return 200, {}, ME
+
+    hooks = []
+    for number in range(3):
+        bearer_to(own_connections, loopback(answer).url)
+        hooks.append(JiraCloudHook(own_connections.add(f"site_{number}", **own_connections.fields("mine"))))
+
+    async def one_site_after_the_other() -> int:
+        async with contextlib.AsyncExitStack() as stack:
+            for hook in hooks:
+                await stack.enter_async_context(hook.connected())
+                await hook.acall(jira.myself(), attempts=1)
+            before = open_files()
+            for hook in hooks:
+                await asyncio.gather(*(hook.acall(jira.myself(), attempts=1) for _ in range(8)))
+            # The server's ends are in this process too, and are closed a moment later.
+            for _ in range(100):
+                await asyncio.sleep(0.02)
+                if open_files() - before <= 2 * 4:
+                    break
+            return open_files() - before
+
+    assert asyncio.run(one_site_after_the_other()) <= 2 * 4
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 def until_asked(server: Loopback, times: int) -> None:
