@@ -7,6 +7,7 @@ import errno
 import http.client
 import io
 import os
+import re
 import selectors
 import socket
 import ssl
@@ -25,6 +26,7 @@ from urllib3.exceptions import LocationParseError
 from airflow_provider_archival.hooks.network import LOWEST_RATE, MAX_HEADER, MAX_HEADERS, proxy_headers
 
 _SENT_AT_ONCE = 16 * 1024
+_HEADER = re.compile(rb"[!-9;-~]+:|[ \t]")
 _HEAD_START = 0.25
 """Seconds that an address of a host has for itself before the next is tried too, as with ``aiohttp``."""
 
@@ -224,14 +226,17 @@ class _Head(io.BufferedReader):
         return joined
 
     def _line(self, size: int | None) -> bytes:
-        line = super().readline(size)
-        is_cut = not line.endswith(b"\n") and len(line) != size
-        if is_cut and (line or self._is_open):
-            raise http.client.IncompleteRead(line)
-        self._count += self._is_open
-        if self._count > MAX_HEADERS:
-            raise http.client.HTTPException(f"got more than {MAX_HEADERS} headers")
-        return line
+        while True:
+            line = super().readline(size)
+            is_cut = not line.endswith(b"\n") and len(line) != size
+            if is_cut and (line or self._is_open):
+                raise http.client.IncompleteRead(line)
+            self._count += self._is_open
+            if self._count > MAX_HEADERS:
+                raise http.client.HTTPException(f"got more than {MAX_HEADERS} headers")
+            # At a line that is no header, the parser drops all that follow, and urllib3 logs the URL.
+            if not self._is_open or not line.strip(b"\r\n") or _HEADER.match(line):
+                return line
 
 
 class _Answer(http.client.HTTPResponse):

@@ -153,6 +153,17 @@ def test_a_file_that_is_cut_short_is_no_file(
     assert isinstance(caught.value.error, http.AnswerLost)
 
 
+@pytest.mark.parametrize("line", [b"garbage", b"X-A : 1", b"X A: 1", b": 1", b"<p>"])
+def test_a_line_that_is_no_header_hides_neither_the_next_nor_the_url(
+    own_connections: Connections, talking: Callable[..., int], logged: list[str], line: bytes
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 100\r\n\r\n" % line
+    port = talking(lambda client, stop: (client.recv(65536), client.sendall(head + FILE[:100])))
+    hook = bearer_to(own_connections, f"http://127.0.0.1:{port}", timeout=2)
+    assert fetched(hook, f"http://127.0.0.1:{port}/f.csv?signature=0123456789") == FILE[:100]
+    assert "0123456789" not in "".join(logged)
+
+
 @pytest.mark.parametrize("length", ["many", "-1", "+66000", "66000.0", "0x100", "66_000"])
 def test_a_length_that_is_none_tells_nothing(
     loopback: Callable[..., Loopback], own_connections: Connections, length: str
