@@ -74,8 +74,10 @@ def _reach_of(reason: str, interval: float | None) -> Reach:
 def _asked_for(headers: Mapping[str, str]) -> float | None:
     """Read ``Retry-After``: seconds, or a date, which is compared with the answer's own where it has one."""
     wish = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,300}(\.[0-9]{1,300})?", wish):
-        seconds = float(wish)
+    # An edge may add its own to the service's.
+    wishes = [part.strip() for part in wish[:2000].split(",")]
+    if all(re.fullmatch(r"[0-9]{1,300}(\.[0-9]{1,300})?", part) for part in wishes):
+        seconds = max(map(float, wishes))
         return seconds if math.isfinite(seconds) else None
     until = moment_in_header(wish)
     return None if until is None else max((until - _now(headers)).total_seconds(), 0.0)

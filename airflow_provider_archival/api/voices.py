@@ -84,13 +84,6 @@ def storages(response: Response) -> bool:
     return _is_silent(response) or bool(_XML_ERROR.match(response.body.removeprefix(b"\xef\xbb\xbf")))
 
 
-def stands_for_a_file(response: Response) -> bool:
-    """Say whether a web page or an error stands where a CSV should, whatever its status and type say."""
-    begin = response.body[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
-    is_json = "json" in response.headers.get("content-type", "").lower() and begin.startswith((b"{", b"["))
-    return response.is_html or is_json or bool(_XML_ERROR.match(begin))
-
-
 def jiras_or_storages(response: Response) -> bool:
     """Say whether an error is Jira's own, or that of the object store where Jira's files may lie."""
     return jiras(response) or storages(response)

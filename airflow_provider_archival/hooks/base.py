@@ -229,8 +229,8 @@ class ServiceHook(BaseHook):
                 response = self._fetch_once(url, sink)
                 if response.status not in _REDIRECTS or not response.headers.get("location"):
                     _read(response, request, self._site)
-                    if instead := _instead_of_a_file(response):
-                        raise http.UnreadableAnswer(f"GET {url}", (instead,), response.status)
+                    if what := _no_file(response):
+                        raise http.UnreadableAnswer(f"GET {url}", (what,), response.status)
                     return
                 url = urljoin(url, response.headers["location"])
                 seen.append(url)
@@ -266,7 +266,7 @@ class ServiceHook(BaseHook):
 
     def _look_up(self) -> Site:
         try:
-            connection = self.get_connection(self._conn_id)
+            connection = _whole(self.get_connection(self._conn_id))
         except AirflowFailException:
             raise
         except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
@@ -352,7 +352,7 @@ class ServiceHook(BaseHook):
             if channel.site is not None and channel.site is not known:
                 return channel.site
             try:
-                connection = await get_async_connection(self._conn_id, hook=self)
+                connection = _whole(await get_async_connection(self._conn_id, hook=self))
             except AirflowFailException:
                 raise
             except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
@@ -470,14 +470,10 @@ class ServiceHook(BaseHook):
         return f"{cls.service} {cls.job_word} {job_id}"
 
 
-def _instead_of_a_file(response: Response) -> str:
-    """Return what came in the place of a file, whose bytes would be none of the answer's; empty for one."""
-    if response.is_html:
-        return "a web page, perhaps to sign in, instead of the file."
-    if response.status != 200:
-        return f"only HTTP 200 brings a whole file, and this is {response.status}."
-    said = " ".join(http.messages_of(response)) if response.body else ""
-    return f"an error instead of the file: {said}" if said else ""
+def _whole(connection: Any) -> Any:
+    """Return a connection once its secrets were read: Airflow 2 decrypts them only then."""
+    _ = connection.password, connection.extra
+    return connection
 
 
 def _wire(site: Site, request: Request[Any]) -> Wire:
@@ -505,6 +501,16 @@ def _read(response: Response, request: Request[T], site: Site | None) -> T:
         error.messages = ()
         error.args = (error.request_line, (), error.status, error.retry_after)
         raise error from None
+
+
+def _no_file(response: Response) -> str:
+    """Say what a good answer has in the place of a file; empty where the file has gone to the sink."""
+    if response.is_html:
+        return "a web page, perhaps to sign in, instead of the file"
+    if response.status != 200:
+        return f"only HTTP 200 brings a whole file, and this is {response.status}"
+    said = " ".join(http.messages_of(response)) if response.body else ""
+    return said and f"something else instead of the file: {said}"
 
 
 def _mask(site: Site) -> None:

@@ -24,7 +24,13 @@ class NotAsked(ValueError):
 
 def tells_its_length(headers: Mapping[str, str]) -> bool:
     """Say whether the end of a body shows even where it is not packed."""
-    return "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
+    lengths = {part.strip() for part in headers.get("content-length", "").split(",")}
+    is_told = len(lengths) == 1 and all(one.isascii() and one.isdigit() for one in lengths)
+    return is_told or _transfer_of(headers) == "chunked"
+
+
+def _transfer_of(headers: Mapping[str, str]) -> str:
+    return headers.get("transfer-encoding", "").strip().lower()
 
 
 class Unpacker:
@@ -41,6 +47,9 @@ class Unpacker:
         known = [name for name in names if name in _ALIASES or name in _OTHERS]
         if len(known) > 1 or _OTHERS.intersection(known):
             raise NotAsked(f"the answer is packed as {', '.join(known)}, which was not asked for")
+        # Whatever else it is, one of the clients takes the marks between its parts for the body.
+        if (transfer := _transfer_of(headers)) not in ("", "identity", "chunked"):
+            raise NotAsked(f"the answer is sent as {transfer[:100]}, which was not asked for")
         self.coding = _ALIASES[known[0]] if known else None
         self._stream: zlib._Decompress | None = None
         self._begin = b""

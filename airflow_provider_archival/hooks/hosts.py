@@ -15,6 +15,9 @@ Pages = Callable[[str], re.Pattern[str]]
 
 # https:// and what becomes of it by hand: https:/x, https//x, https;//x, https:\\x.
 _SCHEME = re.compile(r"(https?)(?:\s*[:;]+\s*/*|//+)", re.IGNORECASE)
+# What nobody sees and pages have: blanks of no width, marks of direction, hyphens that need not show.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.IGNORECASE)
 _E_MAIL = re.compile(r"[^@:/\s]+@[^@:/\s]+")
 _NEVER = re.compile(r"(?!)")
 _FORMS = frozenset({"", "/rest/api/3", "/api", "/v1", "/api/v1"})
@@ -61,9 +64,13 @@ def jira_url(conn_id: str, connection: Any, *, allow_http: bool) -> str:
 
 def gateway_url(conn_id: str, url: str, *, allow_http: bool) -> str:
     """Return the URL of Atlassian's gateway, without what it has for each site."""
-    return checked_url(
-        conn_id, "extra field 'gateway_url'", url, allow_http=allow_http, pages=lambda host: _GATEWAY_PAGES
-    )
+    name = "extra field 'gateway_url'"
+    found = checked_url(conn_id, name, url, allow_http=allow_http, pages=lambda host: _GATEWAY_PAGES)
+    if f".{urlsplit(found).hostname}".endswith(".atlassian.net"):
+        raise wrong_field(
+            conn_id, name, "is a site's address; leave it empty for https://api.atlassian.com, the gateway"
+        )
+    return found
 
 
 def file_url(conn_id: str, url: str, *, allow_http: bool) -> str:
@@ -88,6 +95,10 @@ def toloka_url(conn_id: str, connection: Any, url: str | None, *, allow_http: bo
     host = urlsplit(found).hostname
     if host in ("toloka.ai", "www.toloka.ai", "docs.toloka.ai"):
         raise wrong_field(conn_id, name, f"is {host}, which has no API; write https://toloka.dev")
+    if host in ("toloka.dev", "sandbox.toloka.dev") and urlsplit(found).path:
+        raise wrong_field(
+            conn_id, name, f"has a path that is not the API's; write https://{host} and nothing behind it"
+        )
     return found
 
 
@@ -114,7 +125,7 @@ def checked_url(
     """
     scheme, rest = _scheme_and_rest(url)
     parts = _split(conn_id, name, scheme, rest)
-    host = (parts.hostname or "").rstrip(".")
+    host = _known_form_of((parts.hostname or "").rstrip("."))
     path = re.sub("/+", "/", parts.path).rstrip("/")
     page = pages(host).search(path)
     if not host or any(c.isspace() for c in rest) or (not page and (parts.query or parts.fragment)):
@@ -130,6 +141,8 @@ def checked_url(
     end = page.start() if page else len(path)
     netloc = f"[{host}]" if ":" in host else host
     found_port = parts.port or port
+    if found_port and not 0 < found_port < 65536:
+        raise wrong_field(conn_id, "port", f"is {found_port}, which is no port; leave it empty for https")
     if found_port and found_port != _DEFAULT_PORTS[parts.scheme]:
         netloc += f":{found_port}"
     mended = f"{parts.scheme}://{netloc}{path[:end]}"
@@ -157,7 +170,7 @@ def _host_url(conn_id: str, connection: Any, *, allow_http: bool, pages: Pages) 
 
 def _scheme_and_rest(url: str) -> tuple[str, str]:
     """Take off each scheme that stands before an address; the last is the one that was meant."""
-    rest, scheme = url.strip().strip("\"'<>").strip().replace("\\", "/"), ""
+    rest, scheme = _INVISIBLE.sub("", url).strip().strip("\"'<>").strip().replace("\\", "/"), ""
     while found := _SCHEME.match(rest):
         scheme, rest = found[1].lower(), rest[found.end() :]
     if not scheme and "://" in rest:
@@ -184,6 +197,21 @@ def _split(conn_id: str, name: str, scheme: str, rest: str) -> SplitResult:
             conn_id, name, "must not hold credentials; login and password have their own fields"
         )
     return parts
+
+
+def _known_form_of(host: str) -> str:
+    """Return a host's name in ASCII, as ``requests`` has it; empty for one that can't be a name."""
+    if ":" in host:
+        return host
+    plain = host
+    if not host.isascii():
+        import idna
+
+        try:
+            plain = idna.encode(host, uts46=True).decode()
+        except idna.IDNAError:
+            return ""
+    return plain if all(map(_LABEL.fullmatch, plain.split("."))) else ""
 
 
 def _is_a_form_of(url: str, host: str, page: str) -> bool:

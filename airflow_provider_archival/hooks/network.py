@@ -75,14 +75,19 @@ def proxy_for(site: Site, url: str) -> Proxy | None:
     """
     Return the proxy for a URL, None for none: the connection's, or else the one that ``requests`` finds.
 
+    The connection's ``no_proxy`` holds for both, the environment's for the environment's only.
+
     :raises ConnectionNotUsable: there is one that can't work
     """
-    from requests.utils import get_environ_proxies, select_proxy
+    from requests.utils import get_environ_proxies, select_proxy, should_bypass_proxies
 
     own = dict(site.proxies)
+    without = own.pop("no_proxy", None)
+    if without is not None and should_bypass_proxies(url, no_proxy=without):
+        return None
     found, setting = select_proxy(url, own), Setting(site.conn_id, field="proxies")
     if found is None:
-        found = select_proxy(url, get_environ_proxies(url, no_proxy=own.get("no_proxy")))
+        found = select_proxy(url, get_environ_proxies(url, no_proxy=without))
         setting = Setting(site.conn_id, variable=_variable_of(url, found))
     if not found or not found.strip():
         return None
@@ -112,11 +117,13 @@ def _checked(proxy: str, setting: Setting) -> SplitResult:
             "names a SOCKS proxy, which is not supported; name an http:// proxy, or install one that passes"
             " on to it (such as Privoxy)"
         )
-    if parts.scheme not in ("http", "https"):
+    if parts.scheme and parts.scheme not in ("http", "https"):
         raise setting.wrong(
             f"names a proxy that begins with {parts.scheme}://; it must begin with http:// or https://"
         )
-    if not parts.hostname or port == 0 or any(c.isspace() for c in proxy):
+    # https:/proxy and https//proxy would name a host of that name.
+    is_slip = not parts.scheme or (parts.hostname in ("http", "https") and not port)
+    if not parts.hostname or is_slip or port == 0 or any(c.isspace() for c in proxy):
         raise setting.wrong("is no proxy's URL, such as http://proxy.example:3128")
     return parts
 
@@ -141,6 +148,12 @@ def tls_context(site: Site) -> ssl.SSLContext:
     :raises ConnectionNotUsable: a setting leads to no certificates
     """
     path, setting = site.verify, Setting(site.conn_id, field="verify")
+    if keys := os.environ.get("SSLKEYLOGFILE"):
+        try:
+            open(keys, "a").close()
+        except OSError as error:
+            what = f"names {keys!r}, which can't be written to ({error.strerror})"
+            raise wrong_variable(site.conn_id, "SSLKEYLOGFILE", what) from None
     if path is True:
         for variable in _CA_VARIABLES:
             if value := os.environ.get(variable):
@@ -168,7 +181,8 @@ def _context_of(path: str, setting: Setting) -> ssl.SSLContext:
         )
         # OpenSSL finds in a folder only what has a hash for its name.
         for entry in os.scandir(path) if is_folder else ():
-            with contextlib.suppress(ssl.SSLError):
+            # Systems keep other things there too: folders, links to what is gone.
+            with contextlib.suppress(OSError):
                 context.load_verify_locations(cafile=entry.path)
     except OSError as error:
         raise setting.wrong(f"names {path!r}, which can't be read as CA certificates ({error})") from None

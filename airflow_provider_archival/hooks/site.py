@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,8 @@ class Site:
         return text
 
 
+_PROXIES_ARE = 'must be a URL, or an object such as {"https": "http://proxy:3128"}'
+_PROXY_KEY = re.compile(r"https?|all|no_proxy|(?:https?|all)://.+")
 _COMMON_FIELDS = ("timeout", "verify", "proxies", "allow_http")
 _warned: set[str] = set()
 
@@ -149,18 +152,51 @@ class Extra:
         return seconds
 
     def proxies(self) -> dict[str, str]:
+        """Return the proxies by scheme or URL, and ``no_proxy``; a name that means nothing is warned of."""
         value = self.get("proxies")
-        if value is None:
-            return {}
         if isinstance(value, str):
-            value = {"http": value, "https": value}
-        if not isinstance(value, dict) or not all(isinstance(proxy, str) for proxy in value.values()):
-            raise self.wrong("proxies", 'must be a URL, or an object such as {"https": "http://proxy:3128"}')
-        return {str(name): proxy for name, proxy in value.items()}
+            value = _object_in(value) or {"http": value, "https": value}
+        if not isinstance(value, dict):
+            if value is None:
+                return {}
+            raise self.wrong("proxies", _PROXIES_ARE)
+        found = {}
+        for name, proxy in value.items():
+            if isinstance(proxy, list) and _proxy_key(name) == "no_proxy":
+                proxy = ",".join(map(str, proxy))
+            if not isinstance(proxy, (str, type(None))):
+                raise self.wrong("proxies", _PROXIES_ARE)
+            if proxy is not None:
+                found[_proxy_key(name)] = proxy
+        unknown = [name for name in value if not _PROXY_KEY.fullmatch(_proxy_key(name))]
+        if unknown:
+            warn_once(
+                f"Connection '{self._conn_id}': nothing is made of {', '.join(map(repr, unknown))} in its"
+                " extra field 'proxies'. What is read: http, https, all, no_proxy, and URLs such as"
+                " https://host."
+            )
+        return found
 
     def wrong(self, name: str, what: str) -> ConnectionNotUsable:
         """Return the error for a field: its name, and what is wrong with it."""
         return wrong_field(self._conn_id, f"extra field '{name}'", what)
+
+
+def _object_in(text: str) -> dict[str, Any] | None:
+    """Return the object that a text is as JSON: a connection that is a URI has nothing but texts."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _proxy_key(name: str) -> str:
+    """Return a name as ``requests`` has it; other clients and the environment have ``HTTPS_PROXY``, ``all://``."""
+    if "://" in name.rstrip("/"):
+        return name
+    short = name.strip().lower().removesuffix("://")
+    return "no_proxy" if short in ("no", "no_proxy") else short.removesuffix("_proxy")
 
 
 def extra_is_usable(conn_id: str, extra: str | None) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import io
 import logging
+import os
+import re
+import selectors
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -18,11 +22,15 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import LocationParseError
 
 from airflow_provider_archival.api.urls import without_queries
 from airflow_provider_archival.hooks.network import LOWEST_RATE, MAX_HEADER, MAX_HEADERS, proxy_headers
 
 _SENT_AT_ONCE = 16 * 1024
+_HEADER = re.compile(rb"[!-9;-~]+:|[ \t]")
+_HEAD_START = 0.25
+"""Seconds that an address of a host has for itself before the next is tried too, as with ``aiohttp``."""
 
 
 class Clock(threading.local):
@@ -112,6 +120,83 @@ class _TLSSocket(_Timed, ssl.SSLSocket):
         self._in_time().do_handshake(block)
 
 
+def _connected(host: str, port: int, options: Iterable[Any]) -> _Socket:
+    """
+    Connect to that address of a host which answers first: one that is silent takes no time from the others.
+
+    :raises OSError: none can be connected to
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise LocationParseError(f"'{host}', label empty or too long") from None
+    failed: OSError = OSError("the name leads to no address")
+    with _Attempts(options) as attempts:
+        left = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        while left or attempts:
+            try:
+                if left:
+                    attempts.begin(*left.pop(0))
+                if found := attempts.first(_HEAD_START if left else None):
+                    return found
+            except TimeoutError:
+                raise
+            except OSError as error:
+                failed = error
+    raise failed
+
+
+class _Attempts:
+    """Connections that are being made, to several addresses at once; those that are not taken are closed."""
+
+    def __init__(self, options: Iterable[Any]) -> None:
+        self._options = list(options)
+        self._open: list[_Socket] = []
+
+    def __enter__(self) -> _Attempts:
+        self._selector = selectors.DefaultSelector()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._selector.close()
+        for one in self._open:
+            one.close()
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def begin(self, family: int, kind: int, protocol: int, name: str, address: Any) -> None:
+        one = _Socket(family, kind, protocol)
+        self._open.append(one)
+        for option in self._options:
+            one.setsockopt(*option)
+        one.setblocking(False)
+        state = one.connect_ex(address)
+        self._selector.register(one, selectors.EVENT_WRITE)
+        if state not in (0, errno.EINPROGRESS):
+            self._drop(one, state)
+
+    def first(self, seconds: float | None) -> _Socket | None:
+        """Wait for one to come about, so many seconds or all that are left; None where none has by then."""
+        left = clock.left()
+        pauses = [pause for pause in (seconds, left) if pause is not None]
+        for key, _ in self._selector.select(min(pauses) if pauses else None):
+            one: Any = key.fileobj
+            if state := one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self._drop(one, state)
+            self._open.remove(one)
+            self._selector.unregister(one)
+            one.settimeout(clock.left())
+            return one  # type: ignore[no-any-return]
+        return None
+
+    def _drop(self, one: _Socket, state: int) -> None:
+        self._open.remove(one)
+        self._selector.unregister(one)
+        one.close()
+        raise OSError(state, os.strerror(state))
+
+
 class _Head(io.BufferedReader):
     """
     Gives ``http.client`` several headers as one line, since it takes no more than 100, and no half lines.
@@ -143,14 +228,17 @@ class _Head(io.BufferedReader):
         return joined
 
     def _line(self, size: int | None) -> bytes:
-        line = super().readline(size)
-        is_cut = not line.endswith(b"\n") and len(line) != size
-        if is_cut and (line or self._is_open):
-            raise http.client.IncompleteRead(line)
-        self._count += self._is_open
-        if self._count > MAX_HEADERS:
-            raise http.client.HTTPException(f"got more than {MAX_HEADERS} headers")
-        return line
+        while True:
+            line = super().readline(size)
+            is_cut = not line.endswith(b"\n") and len(line) != size
+            if is_cut and (line or self._is_open):
+                raise http.client.IncompleteRead(line)
+            self._count += self._is_open
+            if self._count > MAX_HEADERS:
+                raise http.client.HTTPException(f"got more than {MAX_HEADERS} headers")
+            # At a line that is no header, the parser drops all that follow, and urllib3 logs the URL.
+            if not self._is_open or not line.strip(b"\r\n") or _HEADER.match(line):
+                return line
 
 
 class _Answer(http.client.HTTPResponse):
@@ -159,10 +247,14 @@ class _Answer(http.client.HTTPResponse):
         self.fp: Any = _Head(self.fp.detach())
 
     def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()  # type: ignore[misc]
-        self.fp.expect_headers()
-        # What http.client skips is 100 only, and aiohttp all that is no answer yet, such as 103.
-        return version, 100 if 100 < status < 200 and status != 101 else status, reason
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            self.fp.expect_headers()
+            # What http.client skips is 100 only, and a proxy's none; aiohttp all that is no answer yet.
+            if not 100 <= status < 200 or status == 101:
+                return version, status, reason
+            while self.fp.readline(MAX_HEADER + 1).strip(b"\r\n"):
+                pass
 
 
 class _Line(HTTPConnection):
@@ -172,7 +264,7 @@ class _Line(HTTPConnection):
     _is_asking_proxy = False
 
     def _new_conn(self) -> socket.socket:
-        return _Socket(fileno=super()._new_conn().detach())
+        return _connected(self._dns_host, self.port or self.default_port, self.socket_options or ())
 
     def _tunnel(self) -> None:
         self._is_asking_proxy = True
@@ -185,6 +277,7 @@ class _Line(HTTPConnection):
         if self.sock is None:
             self.connect()
         if not self._is_asking_proxy:
+            clock.left()
             clock.was_sent = True
         for start in range(0, len(data), _SENT_AT_ONCE):
             super().send(data[start : start + _SENT_AT_ONCE])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
+import re
 import resource
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow_provider_archival import __version__
+from airflow_provider_archival.api.clean import shorten
 from airflow_provider_archival.api.http import AnswerLost, ApiError, NotConnected, Response, UnreadableAnswer
-from airflow_provider_archival.api.voices import stands_for_a_file
 from airflow_provider_archival.hooks.auth import Wire
 from airflow_provider_archival.hooks.encodings import ACCEPTED, Broken, NotAsked, Unpacker, tells_its_length
 from airflow_provider_archival.hooks.hosts import origin_of
@@ -30,14 +33,18 @@ from airflow_provider_archival.hooks.site import Site
 
 if TYPE_CHECKING:
     import aiohttp
+    from aiohttp.client_proto import ResponseHandler
 
 MAX_ANSWER = 16 * 1024 * 1024
 """The longest answer that is read, in bytes; none of the services' comes near it."""
 
 _PIECE = 64 * 1024
-_ENOUGH_TO_TELL = 1024
+_BEGIN = 1024
+_NO_CSV = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml|\{\s*\"|\[\s*[\[{\"])", re.IGNORECASE)
+"""How XML and JSON begin."""
 _HEADERS = {"User-Agent": f"airflow-provider-archival/{__version__}", "Accept-Encoding": ACCEPTED}
 _turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+_sites_of: WeakKeyDictionary[asyncio.AbstractEventLoop, set[AsyncTransport]] = WeakKeyDictionary()
 
 
 class _Ways:
@@ -76,8 +83,8 @@ class SyncTransport(_Ways):
         :param wire: what to send
         :param fresh: over a new connection: one that was kept alive may be dead, and then nobody knows
             whether the request was acted upon
-        :param sink: takes the body of a 200 piece by piece, however long it is, but no web page and no error
-            in a file's place; the answer's own is empty then
+        :param sink: takes the body of a 200 piece by piece, however long it is, but no web page and no JSON;
+            the answer's own is empty then
         :raises ConnectionNotUsable: the proxy to go through can't be used
         """
         import requests
@@ -122,9 +129,13 @@ class SyncTransport(_Ways):
 class AsyncTransport(_Ways):
     """Sends over ``aiohttp``, with the same manners; made by :meth:`open`."""
 
-    def __init__(self, site: Site, session: aiohttp.ClientSession) -> None:
+    def __init__(self, site: Site, tls: ssl.SSLContext) -> None:
         super().__init__(site)
-        self._session = session
+        self._tls, self._session = tls, _session(site, tls)
+        self._passing: aiohttp.ClientSession | None = None
+        self._kept = 0
+        """How many requests are under way whose connections are kept: no more can ever be idle."""
+        _sites_of.setdefault(asyncio.get_running_loop(), set()).add(self)
 
     @classmethod
     async def open(cls, site: Site) -> AsyncTransport:
@@ -135,23 +146,7 @@ class AsyncTransport(_Ways):
         """
         # The first imports take a third of a second: too long for a loop that thousands of triggers share.
         tls = await asyncio.to_thread(_prepared, site)
-        import aiohttp
-
-        tracing = aiohttp.TraceConfig()
-        tracing.on_request_headers_sent.append(_note_that_it_was_sent)
-        limits = {"max_line_size": MAX_HEADER, "max_field_size": MAX_HEADER, "max_headers": MAX_HEADERS}
-        known = inspect.signature(aiohttp.ClientSession.__init__).parameters
-        session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=site.timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # With a limit, requests wait for a connection while their clock runs.
-            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
-            trust_env=False,
-            auto_decompress=False,
-            trace_configs=[tracing],
-            **{name: value for name, value in limits.items() if name in known},  # type: ignore[arg-type]
-        )
-        return cls(site, session)
+        return cls(site, tls)
 
     async def send(self, wire: Wire) -> Response:
         """
@@ -159,31 +154,52 @@ class AsyncTransport(_Ways):
 
         :raises ConnectionNotUsable: the proxy to go through can't be used
         """
-        import aiohttp
-
         way = self._way(wire)
         async with _turn(wire):
-            try:
-                async with self._session.request(
-                    wire.method,
-                    wire.url,
-                    headers={**_HEADERS, **wire.headers, **way.headers_for_the_proxy},
-                    data=wire.body,
-                    proxy=way.proxy.url if way.proxy else None,
-                    proxy_headers=way.proxy.headers if way.proxy else None,
-                    allow_redirects=False,
-                    middlewares=(partial(_name_faults, way),),
-                    trace_request_ctx=way,
-                ) as answer:
-                    body = way.body(answer.status, answer.headers)
-                    async for raw in answer.content.iter_any():
-                        body.take(raw)
-                    return body.answer()
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                raise way.fault(error) from None
+            with self._fitting() as session:
+                return await self._send(wire, way, session)
+
+    async def _send(self, wire: Wire, way: _Way, session: aiohttp.ClientSession) -> Response:
+        import aiohttp
+
+        try:
+            async with session.request(
+                wire.method,
+                wire.url,
+                headers={**_HEADERS, **wire.headers, **way.headers_for_the_proxy},
+                data=wire.body,
+                proxy=way.proxy.url if way.proxy else None,
+                proxy_headers=way.proxy.headers if way.proxy else None,
+                allow_redirects=False,
+                middlewares=(partial(_name_faults, way),),
+                trace_request_ctx=way,
+            ) as answer:
+                body = way.body(answer.status, answer.headers)
+                async for raw in answer.content.iter_any():
+                    body.take(raw)
+                return body.answer()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise way.fault(error) from None
+
+    @contextlib.contextmanager
+    def _fitting(self) -> Iterator[aiohttp.ClientSession]:
+        """Give the session to send with: where many requests are under way, not all connections are kept."""
+        limit, sites = _most_files(), len(_sites_of[asyncio.get_running_loop()])
+        if limit is not None and self._kept * sites >= limit // 4:
+            self._passing = self._passing or _session(self._site, self._tls, force_close=True)
+            yield self._passing
+            return
+        self._kept += 1
+        try:
+            yield self._session
+        finally:
+            self._kept -= 1
 
     async def close(self) -> None:
+        _sites_of.get(asyncio.get_running_loop(), set()).discard(self)
         await self._session.close()
+        if self._passing is not None:
+            await self._passing.close()
 
 
 @dataclass
@@ -214,8 +230,8 @@ class _Way:
         if status == 407:
             who = str(self.proxy or "a proxy on the way")
             raise NotConnected(self.line, (f"{who} wants a login (407 Proxy Authentication Required)",))
-        lower = {str(name).lower(): str(value) for name, value in headers.items()}
-        if status != 200 or "html" in lower.get("content-type", "").lower():
+        lower = _joined(headers)
+        if status != 200 or Response(status, lower, b"").is_html:
             sink = None
         self.is_download = sink is not None
         with self.named(status):
@@ -261,43 +277,75 @@ class _Body:
         self._way, self._status, self._headers, self.sink = way, status, headers, sink
         self._unpacker = Unpacker(headers)
         self._bytes = bytearray()
-        self._is_file = False
+        self._is_begun = False
         if sink and not (self._unpacker.coding or tells_its_length(headers)):
             raise Broken("nothing tells how long the file is, so half of it can't be told from all")
 
     def take(self, raw: bytes) -> None:
         with self._way.named(self._status):
             for piece in self._unpacker.take(raw):
-                self._take(piece)
+                if self.sink and self._is_begun:
+                    self.sink(piece)
+                    continue
+                self._bytes += piece
+                if self.sink and len(self._bytes) >= _BEGIN:
+                    self._begin()
+                if len(self._bytes) > MAX_ANSWER:
+                    size = f"an answer of more than {MAX_ANSWER // 2**20} MiB"
+                    raise UnreadableAnswer(self._way.line, (size,), self._status)
 
     def answer(self) -> Response:
         """Return the answer, whose last byte has come."""
         with self._way.named(self._status):
             self._unpacker.finish()
-            self._look()
+        if self.sink and not self._is_begun:
+            self._begin()
         return Response(self._status, self._headers, bytes(self._bytes))
 
-    def _take(self, piece: bytes) -> None:
-        if self.sink and self._is_file:
-            self.sink(piece)
-            return
-        self._bytes += piece
-        if len(self._bytes) >= _ENOUGH_TO_TELL:
-            self._look()
-        if len(self._bytes) > MAX_ANSWER:
-            size = f"an answer of more than {MAX_ANSWER // 2**20} MiB"
-            raise UnreadableAnswer(self._way.line, (size,), self._status)
-
-    def _look(self) -> None:
-        """Tell a file from what stands in its place, by its begin: not all that do that say what they are."""
-        if self.sink is None or self._is_file:
-            return
-        if stands_for_a_file(Response(self._status, self._headers, bytes(self._bytes))):
+    def _begin(self) -> None:
+        """Give the sink what has come, unless that begins as no file does."""
+        begin = Response(self._status, self._headers, bytes(self._bytes))
+        self._is_begun = True
+        if self.sink is None or begin.is_html or _NO_CSV.match(begin.body):
             self.sink = None
             return
-        self._is_file = True
-        self.sink(bytes(self._bytes))
         self._bytes.clear()
+        if begin.body:
+            self.sink(begin.body)
+
+
+def _session(site: Site, tls: ssl.SSLContext, *, force_close: bool = False) -> aiohttp.ClientSession:
+    import aiohttp
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(_note_that_it_was_sent)
+    # With a limit, requests wait for a connection while their clock runs.
+    connector = aiohttp.TCPConnector(ssl=tls, limit=0, force_close=force_close)
+    connector._factory = partial(_handler(), loop=asyncio.get_running_loop())
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=site.timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=connector,
+        trust_env=False,
+        auto_decompress=False,
+        trace_configs=[tracing],
+    )
+
+
+@functools.cache
+def _handler() -> type[ResponseHandler]:
+    """Return what reads heads as long as ``requests`` does, those of a proxy that opens a tunnel too."""
+    from aiohttp.client_proto import ResponseHandler
+
+    known = inspect.signature(ResponseHandler.set_response_params).parameters
+    limits = {"max_line_size": MAX_HEADER, "max_field_size": MAX_HEADER, "max_headers": MAX_HEADERS}
+    ours: dict[str, Any] = {name: value for name, value in limits.items() if name in known}
+
+    class Handler(ResponseHandler):
+        def set_response_params(self, **how: Any) -> None:
+            super().set_response_params(**{**how, **ours})
+
+    return Handler
 
 
 async def _name_faults(way: _Way, request: Any, handler: Any) -> Any:
@@ -328,8 +376,8 @@ def _turn(wire: Wire) -> contextlib.AbstractAsyncContextManager[Any]:
 
     Whatever is no look, such as a cancel, finds the other half free.
     """
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if wire.method != "GET" or limit == resource.RLIM_INFINITY:
+    limit = _most_files()
+    if wire.method != "GET" or limit is None:
         return contextlib.nullcontext()
     loop = asyncio.get_running_loop()
     if loop not in _turns:
@@ -337,6 +385,35 @@ def _turn(wire: Wire) -> contextlib.AbstractAsyncContextManager[Any]:
             del _turns[closed]
         _turns[loop] = asyncio.Semaphore(max(limit // 2, 1))
     return _turns[loop]
+
+
+def _joined(headers: Any) -> dict[str, str]:
+    """Return headers with names in lower case: those that come twice as one, whichever client read them."""
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        key, text = str(name).lower(), _readable(str(value))
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _readable(text: str) -> str:
+    """Return a header's text: one client reads it as Latin-1, the other as UTF-8 with surrogates."""
+    if text.isascii():
+        return text
+    try:
+        raw = text.encode("latin-1")
+    except UnicodeEncodeError:
+        raw = text.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _most_files() -> int | None:
+    """Return how many files this process may open; None for any number."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _made_of(error: BaseException) -> list[BaseException]:
@@ -352,5 +429,7 @@ def _made_of(error: BaseException) -> list[BaseException]:
 
 
 def _words(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
+    # What aiohttp can't read is a 400 to it, which nobody has said, and it draws a picture of it.
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+    text = shorten(" ".join(str(text).split()))
     return f"{text} ({type(error).__name__})" if text else type(error).__name__

@@ -96,6 +96,8 @@ class Proxy:
     scheme: str = "http"
     refuses: bytes = b""
     """What it answers in the place of passing on."""
+    welcome: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n"
+    """What it says when a tunnel is open."""
     heads: list[str] = field(default_factory=list)
 
     @property
@@ -116,7 +118,7 @@ class Proxy:
         parts = urlsplit(f"//{target.decode()}" if method == b"CONNECT" else target.decode())
         with socket.create_connection(("127.0.0.1", parts.port or 80)) as server:
             if method == b"CONNECT":
-                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                client.sendall(self.welcome)
             else:
                 server.sendall(head)
             self._pass_on(client, server, stop)
@@ -164,6 +166,43 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
         return look_up("127.0.0.1" if is_ours else host, *args, **how)
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+
+@pytest.fixture
+def silent() -> Iterator[Callable[[int], str]]:
+    """Make addresses at which nobody answers: ``silent(port)`` gives one whose queue is full."""
+    with contextlib.ExitStack() as stack:
+
+        def make(port: int) -> str:
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("127.0.0.2", port))
+            listener.listen(0)
+            for _ in range(3):
+                caller = stack.enter_context(socket.socket())
+                caller.setblocking(False)
+                caller.connect_ex(("127.0.0.2", port))
+            return "127.0.0.2"
+
+        yield make
+
+
+@pytest.fixture
+def leading(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let a name lead to some addresses: ``leading("jira.test", "127.0.0.2", "127.0.0.1")``."""
+    look_up = socket.getaddrinfo
+
+    def lead(name: str, *addresses: str) -> None:
+        def answer(host: Any, port: Any, *args: Any, **how: Any) -> Any:
+            if host != name:
+                return look_up(host, port, *args, **how)
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, int(port)))
+                for address in addresses
+            ]
+
+        monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+    return lead
 
 
 @pytest.fixture

@@ -153,6 +153,87 @@ def test_a_file_that_is_cut_short_is_no_file(
     assert isinstance(caught.value.error, http.AnswerLost)
 
 
+@pytest.mark.parametrize("line", [b"garbage", b"X-A : 1", b"X A: 1", b": 1", b"<p>"])
+def test_a_line_that_is_no_header_hides_neither_the_next_nor_the_url(
+    own_connections: Connections, talking: Callable[..., int], logged: list[str], line: bytes
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 100\r\n\r\n" % line
+    port = talking(lambda client, stop: (client.recv(65536), client.sendall(head + FILE[:100])))
+    hook = bearer_to(own_connections, f"http://127.0.0.1:{port}", timeout=2)
+    assert fetched(hook, f"http://127.0.0.1:{port}/f.csv?signature=0123456789") == FILE[:100]
+    assert "0123456789" not in "".join(logged)
+
+
+@pytest.mark.parametrize("length", ["many", "-1", "+66000", "66000.0", "0x100", "66_000"])
+def test_a_length_that_is_none_tells_nothing(
+    loopback: Callable[..., Loopback], own_connections: Connections, length: str
+) -> None:
+    server = answering(loopback, FILE[:1000], Content_Length=length, Connection="close")
+    with pytest.raises(ServiceFault) as caught:
+        fetched(bearer_to(own_connections, server.url), f"{server.url}/f.csv")
+    assert isinstance(caught.value.error, http.AnswerLost)
+
+
+@pytest.mark.parametrize("how", ["gzip, chunked", "identity, chunked", "chunked;q=1", "gzip"])
+def test_what_is_sent_in_another_way_can_not_be_read(
+    loopback: Callable[..., Loopback], own_connections: Connections, carry: Carrier, how: str
+) -> None:
+    """One client takes the marks between the parts for the body, and would save them."""
+    headers = {"Transfer-Encoding": how, "Content-Length": "", "Connection": "close"}
+    server = loopback(lambda received: (200, headers, b"15\r\n" + ME + b"\r\n0\r\n\r\n"))
+    hook = bearer_to(own_connections, server.url)
+    for ask in (
+        lambda: fetched(hook, f"{server.url}/f.csv"),
+        lambda: carry(hook, jira.archive_by_jql("key = A-1"), attempts=1),
+    ):
+        with pytest.raises(ServiceFault, match=f"sent as {how}, which was not asked for") as caught:
+            ask()
+        assert isinstance(caught.value.error, http.UnreadableAnswer)
+
+
+@pytest.mark.parametrize("status", [202, 203, 204, 205, 206])
+def test_only_a_200_has_the_file(
+    loopback: Callable[..., Loopback], own_connections: Connections, status: int
+) -> None:
+    """A file that is still being made, or a part of one, is not an empty file."""
+    server = loopback(lambda received: (status, {}, b"" if status in (204, 205) else FILE[:1000]))
+    with pytest.raises(ServiceFault, match="the file is not there yet, or not all of it") as caught:
+        fetched(bearer_to(own_connections, server.url), f"{server.url}/f.csv")
+    assert isinstance(caught.value.error, http.UnreadableAnswer)
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"\n<!DOCTYPE html><html><title>Sign in</title>", "a web page, perhaps to sign in"),
+        (b"\xef\xbb\xbf<html>" + 70_000 * b" ", "a web page, perhaps to sign in"),
+        (b'{"errorMessages": ["Try later."]}', r"something else instead of the file: Try later\."),
+        (b'[{"a": "' + 5_000 * b"x", "something else instead of the file"),
+        (b"<?xml version='1.0'?><Error/>", "something else instead of the file"),
+    ],
+    ids=["page", "long page", "JSON", "long JSON", "XML"],
+)
+def test_what_does_not_begin_like_a_file_is_none_whatever_it_calls_itself(
+    loopback: Callable[..., Loopback], own_connections: Connections, body: bytes, words: str, coding: str
+) -> None:
+    packed = PACKED[coding](body) if coding else body
+    server = answering(loopback, packed, coding, Content_Type="text/csv")
+    pieces: list[bytes] = []
+    with pytest.raises(ServiceFault, match=words) as caught:
+        bearer_to(own_connections, server.url).fetch(f"{server.url}/f.csv", pieces.append)
+    assert isinstance(caught.value.error, http.UnreadableAnswer)
+    assert not pieces
+
+
+@pytest.mark.parametrize("file", [b"K\r\n", b'"Issue key"\n', b"[Key],{b}\n" + FILE, b"<br\n", FILE[:1024]])
+def test_what_begins_like_a_file_is_one(
+    loopback: Callable[..., Loopback], own_connections: Connections, file: bytes
+) -> None:
+    server = answering(loopback, file)
+    assert fetched(bearer_to(own_connections, server.url), f"{server.url}/f.csv") == file
+
+
 @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip"])
 def test_a_coding_that_was_not_asked_for_is_no_file(
     loopback: Callable[..., Loopback], own_connections: Connections, coding: str

@@ -69,6 +69,11 @@ SLIPS = [
     "<https://acme.atlassian.net>",
     "https://acme.atlassian.net.",
     "https://acme.atlassian.net./jira",
+    "\N{ZERO WIDTH SPACE}https://acme.atlassian.net",
+    "https://\N{ZERO WIDTH SPACE}acme.atlassian.net",
+    "https://acme.atlassian.net\N{LEFT-TO-RIGHT MARK}",
+    "\N{ZERO WIDTH NO-BREAK SPACE}acme.atlassian.net",
+    "https://acme\N{IDEOGRAPHIC FULL STOP}atlassian.net",
 ]
 CLOUD_PAGES = [
     "/browse/ABC-1",
@@ -164,6 +169,9 @@ def test_elsewhere_a_path_is_the_sites_own_unless_it_is_surely_a_page(
         ({"host": "acme.atlassian.net", "port": 443}, SITE),
         ({"host": "https:/acme.atlassian.net", "schema": "http"}, SITE),
         ({"host": "https:/acme.atlassian.net/jira", "port": 8443}, f"{SITE}:8443"),
+        ({"host": "acme.atlassian.net", "port": 0}, SITE),
+        ({"host": "https://j\u00edra.example.com"}, "https://xn--jra-rma.example.com"),
+        ({"host": "https://stra\u00dfe.example.com"}, "https://xn--strae-oqa.example.com"),
     ],
     ids=str,
 )
@@ -227,6 +235,17 @@ def test_tolokas_address_is_mended(
         ({"host": "https:/"}, "host is not a host or URL"),
         ({"host": "."}, "host is not a host or URL"),
         ({"host": "https://acme.example.com:0"}, "host is not a URL"),
+        ({"port": 70_000}, "port is 70000, which is no port"),
+        ({"port": -1}, "port is -1, which is no port"),
+        ({"host": "acme.atlassian.net,"}, "host is not a host or URL"),
+        ({"host": "https://acme..example.com"}, "host is not a host or URL"),
+        ({"host": "https://<your-domain>.atlassian.net"}, "host is not a host or URL"),
+        ({"host": f"https://{64 * 'a'}.example.com"}, "host is not a host or URL"),
+        ({"host": "https://\N{SNOWMAN}\N{COMBINING ACUTE ACCENT}.example.com"}, "host is not a host or URL"),
+        (
+            {"extra": {"cloud_id": "11-22", "gateway_url": SITE}},
+            "extra field 'gateway_url' is a site's address",
+        ),
         ({"extra": {"file_host": "http://files.example.com"}}, "extra field 'file_host' is plain http://"),
         ({"extra": {"file_host": "two words"}}, "extra field 'file_host' is not a host or URL"),
         ({"extra": {"file_host": 7}}, "extra field 'file_host' must be text"),
@@ -241,6 +260,15 @@ def test_a_host_that_means_nothing_is_refused_with_what_to_write(
         carry(hook, jira.myself(), attempts=1)
     assert str(caught.value).startswith(f"Connection 'mine': {complaint}")
     assert "Nothing was sent." in str(caught.value)
+
+
+def test_toloka_has_no_other_path_and_no_such_port(own_connections: Connections) -> None:
+    with pytest.raises(
+        ConnectionNotUsable, match="host has a path that is not the API's; write https://tolo"
+    ):
+        toloka_site(own_connections, host="https://toloka.dev/archive")
+    with pytest.raises(ConnectionNotUsable, match="port is 70000, which is no port"):
+        toloka_site(own_connections, host="toloka.dev", port=70_000)
 
 
 def test_tolokas_home_page_is_no_api(own_connections: Connections) -> None:
@@ -393,6 +421,29 @@ def _raise_later(error: Exception) -> Any:
         raise error
 
     return look_up
+
+
+@pytest.mark.parametrize("field", ["password", "extra"])
+def test_a_connection_that_can_not_be_decrypted_can_not_be_read(
+    carry: Carrier, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    """With Airflow 2 that shows when its password is read, by an error without a word."""
+
+    class Locked:
+        host, login, password, extra, schema, port = SITE, "me@example.com", "pw", None, None, None
+        extra_dejson: dict[str, Any] = {}  # noqa: RUF012
+
+    class InvalidToken(Exception):
+        pass
+
+    async def look_up(*args: Any, **how: Any) -> Any:
+        return Locked()
+
+    setattr(Locked, field, property(_raise(InvalidToken())))
+    monkeypatch.setattr(JiraCloudHook, "get_connection", staticmethod(lambda conn_id: Locked()))
+    monkeypatch.setattr(JiraCloudHook, "aget_connection", staticmethod(look_up), raising=False)
+    with pytest.raises(ConnectionNotFound, match=r"can't be read just now \(InvalidToken\)"):
+        carry(JiraCloudHook("mine"), jira.myself())
 
 
 def test_a_secrets_backend_that_fails_looks_like_no_connection(

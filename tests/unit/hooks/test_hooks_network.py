@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,12 @@ def outcome(carry: Carrier, net: Net, hook: JiraCloudHook) -> str:
         ({"http_proxy": "{proxy}"}, {"no_proxy": "jira.test"}, "direct"),
         ({"http_proxy": "{proxy}"}, {"no_proxy": "other.test"}, "proxy"),
         ({"http_proxy": "{proxy}", "no_proxy": "jira.test"}, {"no_proxy": "other.test"}, "proxy"),
+        ({}, {"http": "{proxy}", "no_proxy": "jira.test"}, "direct"),
+        ({}, {"http": "{proxy}", "no_proxy": ".test:{port}"}, "direct"),
+        ({}, {"all": "{proxy}", "no_proxy": "*"}, "direct"),
+        ({}, {"http": "{proxy}", "no_proxy": "other.test"}, "proxy"),
+        ({"no_proxy": "jira.test"}, {"http": "{proxy}", "no_proxy": ""}, "proxy"),
+        ({"no_proxy": "jira.test"}, {"http": "{proxy}"}, "proxy"),
     ],
     ids=str,
 )
@@ -124,6 +131,59 @@ def test_the_same_proxy_is_taken(
         extra = filled(extra)
     hook = bearer_to(own_connections, f"http://jira.test:{net.port}", proxies=extra)
     assert outcome(carry, net, hook) == way
+
+
+@pytest.mark.parametrize(
+    ("extra", "way"),
+    [
+        ({"HTTP": "PROXY"}, "proxy"),
+        ({"http_proxy": "PROXY"}, "proxy"),
+        ({"HTTP_PROXY": "PROXY", "HTTPS_PROXY": "http://127.0.0.1:9"}, "proxy"),
+        ({"http://": "PROXY"}, "proxy"),
+        ({"all://": "PROXY"}, "proxy"),
+        ({"http": "PROXY", "NO_PROXY": "jira.test"}, "direct"),
+        ({"http": "PROXY", "no": "jira.test"}, "direct"),
+        ({"http": "PROXY", "no_proxy": ["other.test", "jira.test"]}, "direct"),
+        ({"http": "PROXY", "no_proxy": []}, "proxy"),
+        ({"http": "PROXY", "https": None}, "proxy"),
+        ({"http": None}, "direct"),
+        ('{"http": "PROXY"}', "proxy"),
+        ('{"https": "PROXY"}', "direct"),
+    ],
+    ids=str,
+)
+def test_proxies_are_read_as_others_write_them(
+    own_connections: Connections,
+    carry: Carrier,
+    net: Net,
+    environment: Callable[..., None],
+    logged: list[str],
+    extra: Any,
+    way: str,
+) -> None:
+    environment()
+    filled = json.loads(
+        json.dumps(extra).replace("PROXY", net.proxy.url).replace(f"_{net.proxy.url}", "_PROXY")
+    )
+    hook = bearer_to(own_connections, f"http://jira.test:{net.port}", proxies=filled)
+    assert outcome(carry, net, hook) == way
+    assert not [line for line in logged if "nothing is made of" in line]
+
+
+def test_a_proxys_name_that_means_nothing_is_warned_of(
+    own_connections: Connections,
+    carry: Carrier,
+    net: Net,
+    environment: Callable[..., None],
+    logged: list[str],
+) -> None:
+    environment()
+    hook = bearer_to(own_connections, f"http://jira.test:{net.port}", proxies={"htttp": net.proxy.url})
+    hook._conn_id = own_connections.add(f"mine_{carry.how}", **own_connections.fields("mine"))
+    assert outcome(carry, net, hook) == "direct"
+    (line,) = [line for line in logged if "nothing is made of 'htttp'" in line]
+    assert "extra field 'proxies'" in line
+    assert net.proxy.address not in line
 
 
 @pytest.mark.parametrize(
@@ -159,6 +219,32 @@ def test_a_tunnel_is_dug_through_a_proxy(
     (head,) = proxy.heads
     assert head.startswith(f"CONNECT {server.url.removeprefix('https://')} ")
     assert "pw" not in head
+
+
+@pytest.mark.parametrize(
+    "welcome",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Long: " + 9_000 * b"x" + b"\r\n\r\n",
+        b"HTTP/1.1 200 " + 9_000 * b"x" + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: x\r\n" % number for number in range(200)) + b"\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    ],
+    ids=["9,000 bytes", "9,000 bytes of reason", "200 headers", "not yet", "with a length"],
+)
+def test_a_proxy_may_say_much_when_it_opens_a_tunnel(
+    loopback: Callable[..., Loopback],
+    own_connections: Connections,
+    carry: Carrier,
+    tls: ssl.SSLContext,
+    certificate: Path,
+    proxies: Callable[..., Proxy],
+    welcome: bytes,
+) -> None:
+    server, proxy = loopback(hello, tls=tls), proxies()
+    proxy.welcome = welcome
+    hook = bearer_to(own_connections, server.url, verify=str(certificate), proxies=proxy.url)
+    assert carry(hook, jira.myself(), attempts=1) == "Me"
 
 
 @pytest.mark.parametrize("target", ["http", "https"])
@@ -296,6 +382,8 @@ def test_a_ca_is_trusted_wherever_it_lies(
 ) -> None:
     (tmp_path / "our-ca.crt").write_bytes(certificate.read_bytes())
     (tmp_path / "README").write_text("no certificate")
+    (tmp_path / "java").mkdir()
+    (tmp_path / "gone.pem").symlink_to("/nowhere/gone.pem")
     extra = {}
     if where == "certifi":
         monkeypatch.setattr(requests.certs, "where", lambda: str(certificate))
@@ -364,6 +452,7 @@ def test_a_ca_that_is_nowhere_is_not_trusted(
         ({"REQUESTS_CA_BUNDLE": "{folder}/none"}, {}, "the environment variable REQUESTS_CA_BUNDLE names"),
         ({"REQUESTS_CA_BUNDLE": "{folder}/text"}, {}, "the environment variable REQUESTS_CA_BUNDLE names"),
         ({"CURL_CA_BUNDLE": "{folder}/empty"}, {}, "the environment variable CURL_CA_BUNDLE names"),
+        ({"SSLKEYLOGFILE": "{folder}/none/keys"}, {}, "the environment variable SSLKEYLOGFILE names"),
         ({}, {"proxies": "htp://proxy:3128"}, "extra field 'proxies' names a proxy that begins with htp://"),
         ({}, {"proxies": "http://"}, "extra field 'proxies' is no proxy's URL"),
         ({}, {"proxies": "http://:3128"}, "extra field 'proxies' is no proxy's URL"),
@@ -371,6 +460,10 @@ def test_a_ca_that_is_nowhere_is_not_trusted(
         ({}, {"proxies": "proxy:70000"}, "extra field 'proxies' is no proxy's URL"),
         ({}, {"proxies": "http://[proxy"}, "extra field 'proxies' is no proxy's URL"),
         ({}, {"proxies": "http://pro xy:1"}, "extra field 'proxies' is no proxy's URL"),
+        ({}, {"proxies": "http:/proxy:3128"}, "extra field 'proxies' is no proxy's URL"),
+        ({}, {"proxies": "https//proxy:3128"}, "extra field 'proxies' is no proxy's URL"),
+        ({}, {"proxies": "https://https://proxy:3128"}, "extra field 'proxies' is no proxy's URL"),
+        ({"https_proxy": '"http://proxy:3128"'}, {}, "the environment variable https_proxy is no proxy's"),
         ({}, {"proxies": "socks5://proxy:1080"}, "extra field 'proxies' names a SOCKS proxy"),
         ({}, {"proxies": {"https": "socks5h://proxy:1080"}}, "extra field 'proxies' names a SOCKS proxy"),
         ({"HTTPS_PROXY": "SOCKS4://proxy:1"}, {}, "the environment variable HTTPS_PROXY names a SOCKS proxy"),
@@ -458,3 +551,48 @@ def test_what_is_no_answer_yet_is_passed_over(
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(ME), ME)
     port = talking(lambda client, stop: (client.recv(65536), client.sendall(early + answer)))
     assert carry(bearer_to(own_connections, f"http://127.0.0.1:{port}"), jira.myself(), attempts=1) == "Me"
+
+
+def saying(talking: Callable[..., int], answer: bytes) -> str:
+    port = talking(lambda client, stop: (client.recv(65536), client.sendall(answer)))
+    return f"http://127.0.0.1:{port}"
+
+
+def test_headers_that_come_twice_are_read_as_one(
+    own_connections: Connections, carry: Carrier, talking: Callable[..., int]
+) -> None:
+    answer = (
+        b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 1800\r\nRetry-After: 5\r\n"
+        b'RateLimit-Reason: jira-burst-based\r\nRateLimit: "a";r=1;q=10\r\nRateLimit: "b";r=9;q=10\r\n\r\n'
+    )
+    with pytest.raises(ServiceFault) as caught:
+        carry(bearer_to(own_connections, saying(talking, answer)), SUBMIT, attempts=1)
+    assert caught.value.error.retry_after == 1800
+    assert caught.value.error.limit is not None
+    assert caught.value.error.limit.left == 0.1
+
+
+@pytest.mark.parametrize("reason", ["burst-für-alle".encode(), "burst-für-alle".encode("latin-1")])
+def test_a_header_in_any_encoding_is_text_that_can_be_written(
+    own_connections: Connections, carry: Carrier, talking: Callable[..., int], reason: bytes
+) -> None:
+    answer = b"HTTP/1.1 429 No\r\nContent-Length: 0\r\nRateLimit-Reason: %b\r\n\r\n" % reason
+    with pytest.raises(ServiceFault) as caught:
+        carry(bearer_to(own_connections, saying(talking, answer)), SUBMIT, attempts=1)
+    assert caught.value.error.limit is not None
+    assert caught.value.error.limit.reason == "burst-für-alle"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n" + 9_999 * b"x" + b"\r\n"]
+)
+def test_what_is_no_http_is_told_of_in_a_line(
+    own_connections: Connections, carry: Carrier, talking: Callable[..., int], answer: bytes
+) -> None:
+    with pytest.raises(ServiceFault) as caught:
+        carry(bearer_to(own_connections, saying(talking, answer), timeout=1), SUBMIT, attempts=1)
+    assert isinstance(caught.value.error, http.AnswerLost)
+    (said,) = caught.value.error.messages
+    assert "\n" not in said
+    assert "400" not in said
+    assert len(said) < 1_000

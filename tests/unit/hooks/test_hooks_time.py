@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import resource
 import threading
 import time
@@ -174,6 +176,46 @@ def test_a_server_that_sips_the_request_has_an_end(
         carry(hook, jira.archive_by_jql(30_000_000 * "x"), attempts=1)
 
 
+# --- hosts with several addresses ---
+
+
+@pytest.mark.parametrize("first", ["silent", "refused"])
+def test_an_address_where_nobody_answers_takes_no_time_from_the_next(
+    loopback: Callable[..., Loopback],
+    own_connections: Connections,
+    carry: Carrier,
+    environment: Callable[..., None],
+    silent: Callable[[int], str],
+    leading: Callable[..., None],
+    first: str,
+) -> None:
+    environment()
+    server = loopback(lambda received: (200, {}, ME))
+    port = int(server.url.rpartition(":")[2])
+    leading("jira.test", silent(port) if first == "silent" else "127.0.0.3", "127.0.0.1")
+    hook = bearer_to(own_connections, f"http://jira.test:{port}", timeout=2, allow_http=True)
+    assert carry(hook, jira.myself(), attempts=1) == "Me"
+
+
+def test_many_addresses_where_nobody_answers_take_the_time_of_one(
+    own_connections: Connections,
+    carry: Carrier,
+    environment: Callable[..., None],
+    silent: Callable[[int], str],
+    leading: Callable[..., None],
+    refused_url: str,
+) -> None:
+    environment()
+    port = int(refused_url.rpartition(":")[2])
+    leading("jira.test", *8 * [silent(port)])
+    hook = bearer_to(own_connections, f"http://jira.test:{port}", timeout=1, allow_http=True)
+    began = time.monotonic()
+    error = lost_by(carry, hook)
+    assert isinstance(error, http.NotConnected)
+    assert "no connection within 1 s" in str(error)
+    assert time.monotonic() - began < 4
+
+
 # --- downloads ---
 
 
@@ -274,6 +316,42 @@ def test_looks_wait_for_their_turn_before_their_clock_runs(
     # Six rounds of 0.3 s: had all clocks begun at once, the last would be late.
     assert asyncio.run(all_of_them()) == 24 * ["Me"]
     assert counts[1] == 4
+
+
+def test_idle_connections_to_all_sites_leave_files_to_others(
+    loopback: Callable[..., Loopback], own_connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (16, 16))
+
+    def answer(received: Received) -> Answer:
+        time.sleep(0.1)
+        return 200, {}, ME
+
+    hooks = []
+    for number in range(3):
+        bearer_to(own_connections, loopback(answer).url)
+        hooks.append(JiraCloudHook(own_connections.add(f"site_{number}", **own_connections.fields("mine"))))
+
+    async def one_site_after_the_other() -> int:
+        async with contextlib.AsyncExitStack() as stack:
+            for hook in hooks:
+                await stack.enter_async_context(hook.connected())
+                await hook.acall(jira.myself(), attempts=1)
+            before = open_files()
+            for hook in hooks:
+                await asyncio.gather(*(hook.acall(jira.myself(), attempts=1) for _ in range(8)))
+            # The server's ends are in this process too, and are closed a moment later.
+            for _ in range(100):
+                await asyncio.sleep(0.02)
+                if open_files() - before <= 2 * 4:
+                    break
+            return open_files() - before
+
+    assert asyncio.run(one_site_after_the_other()) <= 2 * 4
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 def until_asked(server: Loopback, times: int) -> None:
