@@ -197,7 +197,7 @@ def test_only_a_200_has_the_file(
 ) -> None:
     """A file that is still being made, or a part of one, is not an empty file."""
     server = loopback(lambda received: (status, {}, b"" if status in (204, 205) else FILE[:1000]))
-    with pytest.raises(ServiceFault, match="the file is not there yet, or not all of it") as caught:
+    with pytest.raises(ServiceFault, match="only HTTP 200 brings a whole file") as caught:
         fetched(bearer_to(own_connections, server.url), f"{server.url}/f.csv")
     assert isinstance(caught.value.error, http.UnreadableAnswer)
 
