@@ -18,6 +18,8 @@ from airflow_provider_archival.api.limits import LOW, RateLimit, Reach
 _FIRST_GAP, _LONGEST_GAP = 0.02, 0.2
 """Seconds between two requests of a kind after the first burst that the service refused, and at most."""
 _FASTER, _BURST = 0.9, 1.0
+_LONGEST_CLOSED = 24 * 60 * 60.0
+"""How long, in seconds, one answer holds everybody up at most: no limit of the services' lasts longer."""
 _LONGEST_QUEUE = 30.0
 """How long, in seconds, a request waits for its turn; those behind it come again later."""
 _WARN_AGAIN_AFTER = 3600.0
@@ -119,7 +121,7 @@ class Gate:
             if not limit.retry_after:
                 return None
             was_closed = lane.closed_until(now) > 0
-            until = now + limit.retry_after
+            until = now + min(limit.retry_after, _LONGEST_CLOSED)
             lane.since = lane.since if was_closed else now
             lane.until = max(lane.until, until) if was_closed else until
             lane.reason = limit.reason or "a limit"

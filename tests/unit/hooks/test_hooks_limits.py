@@ -204,3 +204,16 @@ def test_a_limit_that_is_nearly_used_up_is_warned_of_once(
     for _ in range(3):
         carry(hook, jira.myself())
     assert len([line for line in logged if "or less of this connection's" in line and "is left" in line]) == 1
+
+
+def test_no_single_answer_closes_a_connection_for_ever(
+    archival_sandbox: Sandbox, pauses: Pauses, carry: Carrier
+) -> None:
+    headers = {**QUOTA["headers"], "Retry-After": "99999999999999999999"}
+    archival_sandbox.fault(COUNT, status=429, headers=headers)
+    hook = JiraCloudHook()
+    with pytest.raises(ServiceFault):
+        carry(hook, jira.count_issues("key = DEMO-4"), attempts=1)
+    with pytest.raises(ServiceFault, match="not sent") as caught:
+        carry(hook, jira.myself(), attempts=1)
+    assert (caught.value.error.retry_after or 0) <= 24 * 60 * 60
