@@ -489,7 +489,7 @@ class RemoteJobOperator(BaseOperator, Generic[J]):
             try:
                 self.hook.wait_for(lambda: self.look(other), other, wait)
             except JobTimeout:
-                raise failures.blocked_too_long(self.hook, progress.blocker) from None
+                raise failures.blocked_too_long(self.hook, progress.blocker, wait.story) from None
             except ServiceRefusal as refusal:
                 # It is another's, so perhaps not to be seen: ask again after a pause.
                 self.log.info("%s can't be watched: %s", self.hook.name_of(running), refusal)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
+from airflow_provider_archival.api.polling import NEVER_SEEN
 from airflow_provider_archival.exceptions import JobError, JobGone, JobNotWatched, JobTimeout, WatchRefused
 
 if TYPE_CHECKING:
@@ -44,9 +45,15 @@ def unwatched(hook: ServiceHook, job: Job | None, message: str | None) -> JobNot
 def blocked_too_long(hook: ServiceHook, blocker: str | None, story: str | None = None) -> JobTimeout:
     """Return the error for a run that could submit nothing, since another's job did not end."""
     other = hook.name_of(blocker) if blocker else f"Another {hook.job_word}"
+    advice = (
+        "wait for its end, or give this a longer timeout; a one-slot Airflow pool keeps your own tasks from"
+        " meeting"
+    )
+    if story and story.startswith(NEVER_SEEN):
+        advice = "see to it that it can be looked at from here, then clear this task"
+    told = f" {story.rstrip('.')}." if story else ""
     return JobTimeout(
-        f"{other} was in the way all the time, so nothing was submitted. {story or ''} What to do: wait for"
-        " its end, or give this a longer timeout; a one-slot Airflow pool keeps your own tasks from meeting.",
+        f"{other} was in the way all the time, so nothing was submitted.{told} What to do: {advice}.",
         {"id": blocker},
     )
 

@@ -120,11 +120,10 @@ class JobTrigger(BaseTrigger):
                     return _event(outcome, job, str(fault))
                 line, unconnected_since = wait.failed(fault.error), None
             except (ConnectionNotFound, ConnectionNotUsable) as error:
-                now = time.time()
+                line, now = wait.failed(error), time.time()
                 unconnected_since = unconnected_since or now
                 if now - unconnected_since >= SECONDS_WITHOUT_CONNECTION:
-                    return _event(UNWATCHED, job, f"{wait.story} {error}" if job else str(error))
-                line = wait.failed(error)
+                    return _event(UNWATCHED, job, wait.story)
             except Exception as error:  # noqa: BLE001 (a look-up that fails now must not lose the job)
                 line = wait.failed(error)
             if line:

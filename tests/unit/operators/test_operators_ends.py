@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 from tries import Killed
 
 from airflow_provider_archival.exceptions import ArchivalException, JobNotWatched, JobTimeout
+from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.operators.jira import JiraArchiveIssuesByJqlOperator
 from airflow_provider_archival.operators.toloka import TolokaArchiveProjectOperator
 from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY
@@ -77,6 +78,21 @@ def test_a_wait_that_never_saw_the_job_says_so_and_asks_for_no_longer_timeout(
     assert "a retry goes on with it" in str(caught.value)
 
 
+@pytest.mark.parametrize("is_seen", [True, False], ids=["seen", "never seen"])
+def test_a_timeout_behind_another_job_tells_what_was_seen_of_that(
+    tries: Tries, archival_sandbox: Sandbox, pauses: Pauses, is_seen: bool
+) -> None:
+    other = JiraCloudHook().archive_issues_by_jql("project = WEB AND issuetype in standardIssueTypes()")
+    archival_sandbox.job(other, "freeze")
+    if not is_seen:
+        archival_sandbox.fault(LOOKS["archive"], times=None, status=503)
+    with pytest.raises(JobTimeout, match=f"{other} was in the way all the time") as caught:
+        tries.run(**JOBS["archive"], timeout=600)
+    assert ("No look at it succeeded. The last look failed: " in str(caught.value)) is not is_seen
+    assert ("longer timeout" in str(caught.value)) is is_seen
+    assert ("when last seen, at " in str(caught.value)) is is_seen
+
+
 # --- the connection ---
 
 
@@ -102,6 +118,7 @@ def test_a_connection_that_only_the_triggerer_lacks_ends_the_wait_with_what_a_re
     assert isinstance(ended.value, ArchivalException)
     assert not isinstance(ended.value, AirflowFailException)
     assert "a retry takes it up" in str(ended.value)
+    assert str(ended.value).count(f"no Airflow connection '{conn_id}'") == 1
     assert archival_sandbox.requests("*/cancel") == []
 
 
