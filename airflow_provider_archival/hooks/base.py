@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urljoin
@@ -22,9 +22,12 @@ from airflow.providers.common.compat.sdk import (
 from tenacity import AsyncRetrying, Retrying
 
 from airflow_provider_archival.api import http
+from airflow_provider_archival.api.flow import Flow, ahold, hold
 from airflow_provider_archival.api.http import ApiError, Repeat, Request, Response
+from airflow_provider_archival.api.jobs import JobKind
 from airflow_provider_archival.api.limits import RateLimit
-from airflow_provider_archival.api.polling import NEVER_SEEN, Job, Wait
+from airflow_provider_archival.api.polling import NEVER_SEEN, TIMEOUT, Job, Wait, watch
+from airflow_provider_archival.api.times import moment_in_header
 from airflow_provider_archival.api.urls import hidden, secrets_in, without_queries
 from airflow_provider_archival.api.voices import Voice, storages
 from airflow_provider_archival.exceptions import (
@@ -101,6 +104,13 @@ class ServiceHook(BaseHook):
         """Until when calls may pause, in epoch seconds; None for a day from each call's begin."""
         self.patience: float | None = None
         """The longest pause, in seconds, that a call makes before it raises; None for any."""
+        self.served_at: float | None = None
+        """The service's time as of its last answer to a call, in epoch seconds; None where it has not told."""
+
+    @property
+    def base_url(self) -> str:
+        """Where the connection points."""
+        return (self._site or self._look_up()).base_url
 
     def site_of(self, connection: Any, extra: Mapping[str, Any]) -> Site:
         """Read a connection; ``extra`` is its extra as a dict."""
@@ -148,11 +158,35 @@ class ServiceHook(BaseHook):
         :raises ConnectionNotUsable: the Airflow connection is incomplete
         """
         try:
-            retrying = Retrying(**self._policy(request, attempts))
-            value: T = retrying(self._call_once, request)
+            value: T = Retrying(**self._policy(request, attempts))(self._call_once, request)
             return value
         except ApiError as error:
-            raise self._in_airflows_terms(error) from None
+            raise self.in_airflows_terms(error) from None
+
+    def follow(
+        self,
+        flow: Flow[T],
+        *,
+        attempts: int = ATTEMPTS,
+        may_start: bool = False,
+        sleep: Callable[[float], object] | None = None,
+    ) -> T:
+        """
+        Hold a talk of several requests, each sent as :meth:`call` does.
+
+        :param flow: yields the requests
+        :param attempts: how often each is sent at most
+        :param may_start: whether it may start a job; one that does, and may not, is a mistake
+        :param sleep: sleeps for so many seconds
+        :raises ApiError: what the service answered, where the talk does not take it
+        """
+
+        def send(request: Request[Any]) -> Any:
+            _check(request, may_start)
+            with _as_answered():
+                return self.call(request, attempts=attempts)
+
+        return hold(flow, send, sleep or time.sleep)
 
     def repeated(self, what: Callable[[], T], name: str) -> T:
         """
@@ -239,7 +273,7 @@ class ServiceHook(BaseHook):
             # The queries may be signatures, and services and clients repeat them in their words.
             error.messages = tuple(hidden(text, secrets_in(seen)) for text in error.messages)
             error.request_line = hidden(error.request_line, secrets_in(seen))
-            raise self._in_airflows_terms(error) from None
+            raise self.in_airflows_terms(error) from None
 
     def is_own(self, url: str) -> bool:
         """Say whether a URL has the scheme, host and port of the connection or of its ``file_host``."""
@@ -310,7 +344,18 @@ class ServiceHook(BaseHook):
                 value: T = await retrying(self._acall_once, request, channel)
                 return value
             except ApiError as error:
-                raise self._in_airflows_terms(error, channel.site) from None
+                raise self.in_airflows_terms(error, channel.site) from None
+
+    async def afollow(self, flow: Flow[T], *, attempts: int = ATTEMPTS) -> T:
+        """:meth:`follow` for an event loop, which it never blocks; it starts no job."""
+
+        async def send(request: Request[Any]) -> Any:
+            _check(request, may_start=False)
+            with _as_answered():
+                return await self.acall(request, attempts=attempts)
+
+        async with self.connected():
+            return await ahold(flow, send, asyncio.sleep)
 
     async def _acall_once(self, request: Request[T], channel: _Channel) -> T:
         known = channel.site
@@ -388,11 +433,14 @@ class ServiceHook(BaseHook):
             if line := door.refused(request, error):
                 self.log.warning("%s: %s", self.service, line)
             raise
+        if (moment := moment_in_header(response.headers.get("date"))) is not None:
+            self.served_at = moment.timestamp()
         if line := door.answered(request, RateLimit.of(response)):
             self.log.warning("%s: %s", self.service, line)
         return value
 
-    def _in_airflows_terms(self, error: ApiError, site: Site | None = None) -> ServiceFault:
+    def in_airflows_terms(self, error: ApiError, site: Site | None = None) -> ServiceFault:
+        """Return the exception for what a service answered: what to do, and whether a retry can mend it."""
         kind = ServiceRefusal if isinstance(error, _LASTING) else ServiceFault
         scrubbed = self._scrubbed(error, site)
         return kind(f"{self.service}: {scrubbed} {self.advice(scrubbed)}".rstrip(), scrubbed)
@@ -417,34 +465,25 @@ class ServiceHook(BaseHook):
 
     # --- waiting ---
 
-    def wait_for(self, look: Callable[[], J], job: J, wait: Wait, limit: str = "timeout") -> J:
+    def wait_for(self, kind: JobKind[J], job_id: str, poll_interval: float, timeout: float) -> J:
         """
         Look at a job again and again until it ends, through any number of passing faults.
 
-        :param look: looks once, through :meth:`call` with one attempt
-        :param job: the job as far as it is known
-        :param wait: the schedule and the deadline
-        :param limit: the limit that set the deadline, in words
+        :param kind: what it is
+        :param job_id: its id
+        :param poll_interval: the longest pause between two looks, in seconds
+        :param timeout: seconds to wait at most
         :raises JobTimeout: the job did not end in time; it goes on at the service
         :raises ServiceRefusal: looking can't succeed any more
         """
-        while True:
-            try:
-                job = look()
-            except ServiceFault as fault:
-                if wait.ends_with(fault.error):
-                    raise
-                line = wait.failed(fault.error)
-            else:
-                line = wait.saw(job)
-            if line:
-                self.log.info("%s", line)
-            if job.is_final:
-                return job
-            pause = wait.pause()
-            if pause is None:
-                raise self.timed_out(job, wait.story, limit)
-            time.sleep(pause)
+        job = kind.unseen(job_id)
+        wait = Wait(self.name_of(job_id), poll_interval, time.time() + timeout)
+        outcome = self.follow(watch(kind.looker(job), job, wait), attempts=1)
+        if outcome.error is not None:
+            raise self.in_airflows_terms(outcome.error)
+        if outcome.how == TIMEOUT or outcome.job is None:
+            raise self.timed_out(outcome.job or job, outcome.message, f"timeout of {timeout:g} s")
+        return outcome.job
 
     def timed_out(self, job: Job, story: str | None = None, limit: str = "timeout") -> JobTimeout:
         """
@@ -468,6 +507,20 @@ class ServiceHook(BaseHook):
     def name_of(cls, job_id: str) -> str:
         """Return a job's name for the log, such as ``Jira task 10010``."""
         return f"{cls.service} {cls.job_word} {job_id}"
+
+
+@contextmanager
+def _as_answered() -> Iterator[None]:
+    """Raise what the service answered, for a talk to take it in."""
+    try:
+        yield
+    except ServiceFault as fault:
+        raise fault.error from None
+
+
+def _check(request: Request[Any], may_start: bool) -> None:
+    if request.repeat is Repeat.AFTER_A_LOOK and not may_start:
+        raise RuntimeError(f"{request} may start a job, where nothing is remembered before that")
 
 
 def _whole(connection: Any) -> Any:

@@ -16,7 +16,7 @@ from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesOperator,
     JiraExportArchivedIssuesOperator,
 )
-from airflow_provider_archival.operators.progress import STORE_KEY
+from airflow_provider_archival.operators.memory import STORE_KEY
 from airflow_provider_archival.operators.toloka import TolokaArchiveProjectOperator
 from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY
 

@@ -14,8 +14,8 @@ import pytest
 import time_machine
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from said import refusal
+from tries import unpacked
 
-from airflow_provider_archival.api.jira import JiraTask
 from airflow_provider_archival.exceptions import (
     BadInput,
     ConnectionNotUsable,
@@ -35,7 +35,6 @@ from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesByJqlOperator,
     JiraExportArchivedIssuesOperator,
 )
-from airflow_provider_archival.operators.progress import Progress
 from airflow_provider_archival.triggers.jira import JiraTaskTrigger
 
 if TYPE_CHECKING:
@@ -464,8 +463,8 @@ def test_a_deferred_try_has_one_deadline(
     with pytest.raises(TaskDeferred) as caught:
         operator(deferrable=True, timeout=600).execute(context)
     kwargs = caught.value.trigger.serialize()[1]
-    carried = Progress.unpack(kwargs["carried"], JiraTask.from_dict)
-    assert began + 600 <= kwargs["end_time"] == carried.end_time <= time.time() + 600
+    carried = unpacked(kwargs["carried"])
+    assert began + 600 <= kwargs["end_time"] == carried["end_time"] <= time.time() + 600
 
 
 # --- kills ---

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Deferrals, TaskInstance
+
+
+def unpacked(kept: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of what was kept in a store or carried by a trigger."""
+    values: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(kept["packed"])))
+    return values
 
 
 class Store:

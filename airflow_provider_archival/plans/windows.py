@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from airflow_provider_archival.api.flow import Flow
 from airflow_provider_archival.api.portable import Portable
 
 _FORMAT = "%Y-%m-%d %H:%M"
@@ -82,7 +83,9 @@ class Part:
     matched: int
 
 
-def cut(part: Part, most: int, count: Callable[[Window], int], now: datetime) -> list[Part]:
+def cut(
+    part: Part, most: int, count: Callable[[Window], Flow[int]], now: datetime, enough: int | None = None
+) -> Flow[list[Part]]:
     """
     Cut a part into parts of at most ``most`` issues each, in order, which together are the whole.
 
@@ -90,20 +93,19 @@ def cut(part: Part, most: int, count: Callable[[Window], int], now: datetime) ->
 
     :param count: counts the issues in a window
     :param now: see :meth:`Window.halves`
+    :param enough: after so many parts the rest stays as it is, to be cut when it is its turn; None for all
     :raises CountsDiffer: the counts do not fall as the windows get smaller, so there would be no end to it
     """
     whole, asked = part, 0
     found: list[Part] = []
     waiting = [part]
     while waiting:
+        if enough is not None and len(found) >= enough:
+            return [*found, *reversed(waiting)]
         part = waiting.pop()
         halves = part.window.halves(now) if part.matched > most else None
         if halves is None:
-            if found and found[-1].matched + part.matched <= most:
-                part = Part(
-                    Window(found[-1].window.after, part.window.before), found.pop().matched + part.matched
-                )
-            found.append(part)
+            _add(part, found, most)
             continue
         asked += 1
         if asked > most_windows(whole.matched, most):
@@ -112,10 +114,18 @@ def cut(part: Part, most: int, count: Callable[[Window], int], now: datetime) ->
                 f" {asked} windows ({part.window}), and as many in others"
             )
         earlier, later = halves
-        matched = count(earlier)
-        waiting.append(Part(later, count(later) if matched else part.matched))
+        matched = yield from count(earlier)
+        waiting.append(Part(later, (yield from count(later)) if matched else part.matched))
         waiting.append(Part(earlier, matched))
     return found
+
+
+def _add(part: Part, found: list[Part], most: int) -> None:
+    """Add a part behind the others; it is one with the last where both fit into one."""
+    if found and found[-1].matched + part.matched <= most:
+        last = found.pop()
+        part = Part(Window(last.window.after, part.window.before), last.matched + part.matched)
+    found.append(part)
 
 
 def most_windows(matched: int, most: int) -> int:

@@ -1,0 +1,142 @@
+"""What a task remembers from one try to the next: where that is kept, and which try may write there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_archival.exceptions import StateNotKept, TryOvertaken
+from airflow_provider_archival.operators import older
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+STORE_KEY = "archival_progress"
+# A value that began so much earlier (in seconds) than this try is of a run that is no more, whatever its number.
+_LONGEST_CLOCK_DIFFERENCE = 300.0
+_WHAT_TO_DO = (
+    "What to do: a retry will do where that passes; else see what the store's own error says, or set"
+    " durable=False, which gives up what an earlier try has done."
+)
+
+
+class Memory:
+    """
+    What a task remembers, where there is a store for it: Airflow's own, from 3.3 on.
+
+    Two tries can be alive at once, where Airflow has taken the first for lost. Only the latest writes.
+
+    :param context: the task's context
+    :param durable: whether to remember at all
+    :param started: when this try began, in epoch seconds
+    :param has_chunks: whether version 1 kept such a task's state in chunks
+    """
+
+    def __init__(self, context: Context, durable: bool, started: float, *, has_chunks: bool = False) -> None:
+        self._store = store_of(context, durable)
+        self._has_chunks = has_chunks
+        self._try, self._started = context["ti"].try_number, started
+
+    @property
+    def exists(self) -> bool:
+        return self._store is not None
+
+    def recall(self) -> Any:
+        """
+        Return what the last try kept; None where it kept nothing.
+
+        :raises StateNotKept: it can't be read now
+        :raises TryOvertaken: a later try has written it
+        """
+        if self._store is None:
+            return None
+        try:
+            kept = self._store.get(STORE_KEY)
+            if kept is None and self._has_chunks:
+                kept = older.chunks_in(self._store)
+        except Exception as error:
+            raise StateNotKept(
+                f"What an earlier try of this task did can't be read ({type(error).__name__}: {error}):"
+                f" nothing was submitted. {_WHAT_TO_DO}"
+            ) from error
+        self._check(kept)
+        return kept
+
+    def keep(self, values: dict[str, Any]) -> None:
+        """
+        Keep it for the next try.
+
+        :raises StateNotKept: it can't be written now
+        :raises TryOvertaken: a later try has written there
+        """
+        if self._store is None:
+            return
+        try:
+            kept = self._store.get(STORE_KEY)
+            self._check(kept)
+            self._store.set(STORE_KEY, values)
+        except TryOvertaken:
+            raise
+        except Exception as error:
+            raise StateNotKept(
+                f"How far this task has come can't be kept for a retry ({type(error).__name__}: {error})."
+                f" {_WHAT_TO_DO}"
+            ) from error
+
+    def forget(self) -> None:
+        """
+        Let the next run begin anew.
+
+        :raises StateNotKept: that can't be done now
+        :raises TryOvertaken: a later try has written there
+        """
+        if self._store is None:
+            return
+        try:
+            self._check(self._store.get(STORE_KEY))
+            self._store.delete(STORE_KEY)
+            if self._has_chunks:
+                older.forget_chunks(self._store)
+        except TryOvertaken:
+            raise
+        except Exception as error:
+            raise StateNotKept(
+                f"What this task did can't be forgotten ({type(error).__name__}: {error}). The task is done;"
+                f" when it is cleared it takes this result again, unless '{STORE_KEY}' is deleted from its"
+                " state first."
+            ) from error
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether a later try has written there."""
+        try:
+            self.recall()
+        except TryOvertaken:
+            return True
+        except StateNotKept:
+            return False
+        return False
+
+    def _check(self, kept: Any) -> None:
+        if not isinstance(kept, dict) or type(number := kept.get("try")) is not int:
+            return
+        started = kept.get("started")
+        is_stale = isinstance(started, (int, float)) and started < self._started - _LONGEST_CLOCK_DIFFERENCE
+        if number > self._try and not is_stale:
+            raise TryOvertaken(
+                f"Try {number} of this task has taken over from this one (try {self._try}), which Airflow has"
+                " given up: it stops here, and changes nothing. What to do: look at the later try."
+            )
+
+
+def store_of(context: Context, durable: bool) -> Any:
+    """Return the task's state store, which outlives a try; None where there is none, or it is not wanted."""
+    return context.get("task_state_store") if durable else None
+
+
+def began_before(context: Context) -> float | None:
+    """Return since when an earlier try of this task may have submitted something; None in the first try."""
+    if context["ti"].try_number <= 1:
+        return None
+    run = context.get("dag_run")
+    start = getattr(run, "start_date", None) or getattr(context["ti"], "start_date", None)
+    return start.timestamp() if start is not None else 0.0

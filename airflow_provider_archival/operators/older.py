@@ -1,0 +1,98 @@
+"""Takes up a run that version 1 has kept; see :mod:`airflow_provider_archival.plans.older`."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_archival.api.jira import JiraTask
+from airflow_provider_archival.engine.state import Doubt, Run, Unreadable
+from airflow_provider_archival.plans import older
+from airflow_provider_archival.plans.older import BEGAN, CHUNKS, is_older
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_archival.operators.base import PlanOperator
+    from airflow_provider_archival.plans.base import Plan
+
+__all__ = ["BEGAN", "chunks_in", "forget_chunks", "is_older", "read"]
+
+
+def read(
+    operator: PlanOperator, plan: Plan[Any, Any, Any], kept: Mapping[str, Any], fresh: Run[Any, Any]
+) -> Run[Any, Any]:
+    """
+    Return what version 1 has kept.
+
+    :param operator: was it asked for the same?
+    :param fresh: what the run is asked for now
+    :raises Unreadable: it is damaged
+    """
+    try:
+        values = older.values_of(kept)
+        state = older.state_of(plan, values)
+        if CHUNKS in values:
+            is_same = values["asked"] == plan.asked()["issues"]
+            return replace(fresh, asked=fresh.asked if is_same else "", wanted="other issues", state=state)
+        urls = values["notes"].get("file_urls", {})
+        jobs = {
+            name: tuple(_with_file(older.job_of(one), urls) for one in values[name])
+            for name in ("done", "pending")
+        }
+        is_same = _is_same(operator, plan, values.get("asked") or {})
+        return Run(
+            asked=fresh.asked if is_same else "",
+            wanted=str(values.get("asked")),
+            started=float(values["started"]),
+            end_time=float(values["end_time"]),
+            writer=fresh.writer,
+            state=state,
+            done=jobs["done"],
+            pending=jobs["pending"],
+            doubt=None if values["doubt"] is None else Doubt(float(values["doubt"])),
+            tried_before=values.get("tried_before"),
+            blocker=values["blocker"],
+            is_suspect=(values["doubt"], values.get("tried_before")) != (None, None),
+            blocked=values["blocked"],
+            last_blocker=values.get("last_blocker"),
+            paused_for=values.get("paused_for"),
+        )
+    except Exception as error:
+        raise Unreadable(f"{type(error).__name__}: {error}") from error
+
+
+def _is_same(operator: PlanOperator, plan: Plan[Any, Any, Any], asked: Mapping[str, Any]) -> bool:
+    """Say whether parameters, which version 1 kept as they were given, are those of now."""
+    earlier = copy.copy(operator)
+    for name, value in asked.items():
+        setattr(earlier, name, value)
+    try:
+        return earlier.conn_id == operator.conn_id and earlier.plan().asked() == plan.asked()
+    except Exception:  # noqa: BLE001 (what can't be read is something else)
+        return False
+
+
+def _with_file(job: Any, urls: Mapping[str, str]) -> Any:
+    if isinstance(job, JiraTask) and job.id in urls and not job.file_url:
+        return replace(job, file_url=urls[job.id])
+    return job
+
+
+def chunks_in(store: Any) -> dict[str, Any] | None:
+    """Return what version 1 has kept of a long list of issues; None where it has not."""
+    known = store.get(CHUNKS)
+    if not known:
+        return None
+    errors = {str(number): store.get(f"{CHUNKS}_{number}") or {} for number in known["with_errors"]}
+    return {CHUNKS: True, "asked": known["asked"], "done": known["done"], "errors": errors}
+
+
+def forget_chunks(store: Any) -> None:
+    """Delete that."""
+    known = store.get(CHUNKS)
+    if known:
+        for number in known["with_errors"]:
+            store.delete(f"{CHUNKS}_{number}")
+        store.delete(CHUNKS)
