@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_archival.api.date_ranges import PERIODS, DateRange
+from airflow_provider_archival.plans.date_ranges import PERIODS, DateRange
 
 DAY = timedelta(days=1)
 RANGES = st.tuples(st.dates(date(1999, 1, 1), date(2030, 1, 1)), st.integers(0, 1200)).map(
