@@ -9,8 +9,8 @@ from airflow_provider_archival.api.http import BadRequest, Forbidden, NotFound
 from airflow_provider_archival.api.jira import JiraTask
 from airflow_provider_archival.api.urls import is_whole, without_query
 from airflow_provider_archival.exceptions import FileGone, FileNotAvailable, ServiceRefusal
-from airflow_provider_archival.hooks.destination import Destination
-from airflow_provider_archival.hooks.download import download
+from airflow_provider_archival.files.destination import Destination
+from airflow_provider_archival.files.download import download
 
 if TYPE_CHECKING:
     from airflow_provider_archival.hooks.jira import JiraCloudHook
@@ -120,7 +120,7 @@ class ExportFiles:
         return {"task_id": task.id, "file_url": without_query(url), **told}
 
     def _merged(self, found: Found, to: Destination) -> dict[str, Any]:
-        from airflow_provider_archival.hooks.merge import merge
+        from airflow_provider_archival.files.merge import merge
 
         urls = [url for _, url in found]
         name = _name(found[0][0])

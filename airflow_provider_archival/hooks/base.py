@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import urljoin
-from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowNotFoundException,
     BaseHook,
-    mask_secret,
 )
 from tenacity import AsyncRetrying, Retrying
 
@@ -28,7 +23,7 @@ from airflow_provider_archival.api.jobs import JobKind
 from airflow_provider_archival.api.limits import RateLimit
 from airflow_provider_archival.api.polling import NEVER_SEEN, TIMEOUT, Job, Wait, watch
 from airflow_provider_archival.api.times import moment_in_header
-from airflow_provider_archival.api.urls import hidden, secrets_in, without_queries
+from airflow_provider_archival.api.urls import without_queries
 from airflow_provider_archival.api.voices import Voice, storages
 from airflow_provider_archival.exceptions import (
     BadInput,
@@ -38,9 +33,12 @@ from airflow_provider_archival.exceptions import (
     ServiceRefusal,
 )
 from airflow_provider_archival.hooks.auth import ClientCredentials, Wire, renewing
-from airflow_provider_archival.hooks.hosts import is_loopback_url, is_url, origin_of
+from airflow_provider_archival.hooks.channels import Channel, channel_of, held
+from airflow_provider_archival.hooks.fetching import follow_file
+from airflow_provider_archival.hooks.hosts import origin_of
 from airflow_provider_archival.hooks.pace import gate, limiter
 from airflow_provider_archival.hooks.repeats import Policy
+from airflow_provider_archival.hooks.sending import as_answered, check, mask, read, whole, wire_of
 from airflow_provider_archival.hooks.site import Site, extra_is_usable
 from airflow_provider_archival.hooks.transports import AsyncTransport, SyncTransport
 
@@ -58,22 +56,6 @@ _LASTING = (
     http.NotFollowed,
     http.NotFound,
 )
-_REDIRECTS, _MAX_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
-
-
-@dataclass
-class _Channel:
-    """What the users of one connection share on one event loop."""
-
-    users: int = 0
-    site: Site | None = None
-    transports: list[AsyncTransport] = field(default_factory=list)
-    """The last is in use; those before it, of a connection that was changed, may have a request under way."""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-_Channels = dict[tuple[type, str], _Channel]
-_channels: WeakKeyDictionary[asyncio.AbstractEventLoop, _Channels] = WeakKeyDictionary()
 
 
 class ServiceHook(BaseHook):
@@ -182,8 +164,8 @@ class ServiceHook(BaseHook):
         """
 
         def send(request: Request[Any]) -> Any:
-            _check(request, may_start)
-            with _as_answered():
+            check(request, may_start)
+            with as_answered():
                 return self.call(request, attempts=attempts)
 
         return hold(flow, send, sleep or time.sleep)
@@ -217,7 +199,7 @@ class ServiceHook(BaseHook):
 
     def _send(self, request: Request[Any]) -> Response:
         site = self._site or self._look_up()
-        wire, door = _wire(site, request), gate(self._conn_id, site.base_url)
+        wire, door = wire_of(site, request), gate(self._conn_id, site.base_url)
         if (turn := door.check(request)) > 0:
             time.sleep(turn)
         if self.most_per_second:
@@ -235,7 +217,7 @@ class ServiceHook(BaseHook):
                 if isinstance(step, ClientCredentials):
                     with renewing():
                         step.accept(transport.send(step.token_request()))
-                    _mask(site)
+                    mask(site)
                     step = next(flow)
                 else:
                     step = flow.send(transport.send(step, **how))
@@ -255,24 +237,9 @@ class ServiceHook(BaseHook):
         :raises ServiceRefusal: the file can't be had from there
         :raises ServiceFault: it can't be had now, or was cut off
         """
-        seen = [url]
         try:
-            for _ in range(_MAX_REDIRECTS):
-                request = Request("GET", url, lambda response: None, voice=self.voice_of_files())
-                _mask_all(secrets_in([url]))
-                response = self._fetch_once(url, sink)
-                if response.status not in _REDIRECTS or not response.headers.get("location"):
-                    _read(response, request, self._site)
-                    if what := _no_file(response):
-                        raise http.UnreadableAnswer(f"GET {url}", (what,), response.status)
-                    return
-                url = urljoin(url, response.headers["location"])
-                seen.append(url)
-            raise http.Redirected(f"GET {url}", ("too many redirects",), response.status)
+            follow_file(self, url, sink)
         except ApiError as error:
-            # The queries may be signatures, and services and clients repeat them in their words.
-            error.messages = tuple(hidden(text, secrets_in(seen)) for text in error.messages)
-            error.request_line = hidden(error.request_line, secrets_in(seen))
             raise self.in_airflows_terms(error) from None
 
     def is_own(self, url: str) -> bool:
@@ -280,34 +247,28 @@ class ServiceHook(BaseHook):
         site = self._site or self._look_up()
         return origin_of(url) in {origin_of(own) for own in (site.base_url, site.file_url) if own}
 
-    def _fetch_once(self, url: str, sink: Callable[[bytes], object]) -> Response:
-        if not is_url(url):
-            raise http.UnreadableAnswer(f"GET {url}", ("this is no URL",))
-        is_own = self.is_own(url)
-        assert self._transport is not None
+    def send_for_file(self, url: str, sink: Callable[[bytes], object], *, is_own: bool) -> Response:
+        """Ask for a file once, with credentials where it is the site's own."""
         wire = Wire("GET", url)
         if is_own:
-            response = self._drive(wire, sink=sink)
-        elif not url.lower().startswith("https://") and not is_loopback_url(url):
-            raise http.NotFollowed(f"GET {url}", ("only https:// is taken from another host",))
-        else:
-            response = self._transport.send(wire, sink=sink)
-        try:
-            urljoin(url, response.headers.get("location"))
-        except ValueError:
-            raise http.UnreadableAnswer(f"GET {url}", ("redirected to what is no URL",)) from None
-        return response
+            return self._drive(wire, sink=sink)
+        assert self._transport is not None
+        return self._transport.send(wire, sink=sink)
+
+    def read_file(self, response: Response, request: Request[None]) -> None:
+        """Raise the error that an answer in a file's place means."""
+        read(response, request, self._site)
 
     def _look_up(self) -> Site:
         try:
-            connection = _whole(self.get_connection(self._conn_id))
+            connection = whole(self.get_connection(self._conn_id))
         except AirflowFailException:
             raise
         except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
             raise self._not_found(error) from None
         extra_is_usable(self._conn_id, connection.extra)
         site = self.site_of(connection, connection.extra_dejson or {})
-        _mask(site)
+        mask(site)
         if site != self._site:
             self.close()
             self._site, self._transport = site, SyncTransport(site)
@@ -322,23 +283,13 @@ class ServiceHook(BaseHook):
 
         :meth:`acall` works without it too; a trigger that holds it pays for one look-up and one session only.
         """
-        channels = _channels.setdefault(asyncio.get_running_loop(), {})
-        key = (type(self), self._conn_id)
-        channel = channels.setdefault(key, _Channel())
-        channel.users += 1
-        try:
+        async with held(type(self), self._conn_id):
             yield
-        finally:
-            channel.users -= 1
-            if not channel.users:
-                channels.pop(key, None)
-                for transport in channel.transports:
-                    await transport.close()
 
     async def acall(self, request: Request[T], *, attempts: int = ATTEMPTS) -> T:
         """:meth:`call` for an event loop, which it never blocks."""
         async with self.connected():
-            channel = _channels[asyncio.get_running_loop()][type(self), self._conn_id]
+            channel = channel_of(type(self), self._conn_id)
             try:
                 retrying = AsyncRetrying(**self._policy(request, attempts, channel))
                 value: T = await retrying(self._acall_once, request, channel)
@@ -350,14 +301,14 @@ class ServiceHook(BaseHook):
         """:meth:`follow` for an event loop, which it never blocks; it starts no job."""
 
         async def send(request: Request[Any]) -> Any:
-            _check(request, may_start=False)
-            with _as_answered():
+            check(request, may_start=False)
+            with as_answered():
                 return await self.acall(request, attempts=attempts)
 
         async with self.connected():
             return await ahold(flow, send, asyncio.sleep)
 
-    async def _acall_once(self, request: Request[T], channel: _Channel) -> T:
+    async def _acall_once(self, request: Request[T], channel: Channel) -> T:
         known = channel.site
         try:
             return self._heard(await self._asend(request, channel), request, channel.site)
@@ -366,14 +317,14 @@ class ServiceHook(BaseHook):
                 raise
             return self._heard(await self._asend(request, channel), request, channel.site)
 
-    async def _asend(self, request: Request[Any], channel: _Channel) -> Response:
+    async def _asend(self, request: Request[Any], channel: Channel) -> Response:
         site = channel.site or await self._alook_up(channel, None)
         transport, door = channel.transports[-1], gate(self._conn_id, site.base_url)
         if (turn := door.check(request)) > 0:
             await asyncio.sleep(turn)
         if self.most_per_second and not request.is_urgent:
             await limiter(self._conn_id, self.most_per_second).try_acquire_async()
-        flow = site.auth.flow(_wire(site, request))
+        flow = site.auth.flow(wire_of(site, request))
         try:
             step = next(flow)
             while True:
@@ -383,7 +334,7 @@ class ServiceHook(BaseHook):
                         if step.is_stale:
                             with renewing():
                                 step.accept(await transport.send(step.token_request()))
-                            await asyncio.to_thread(_mask, site)
+                            await asyncio.to_thread(mask, site)
                     step = next(flow)
                 else:
                     step = flow.send(await transport.send(step))
@@ -391,13 +342,13 @@ class ServiceHook(BaseHook):
             answer: Response = done.value
             return answer
 
-    async def _alook_up(self, channel: _Channel, known: Site | None) -> Site:
+    async def _alook_up(self, channel: Channel, known: Site | None) -> Site:
         """Read the connection, unless somebody else has just done so."""
         async with channel.lock:
             if channel.site is not None and channel.site is not known:
                 return channel.site
             try:
-                connection = _whole(await get_async_connection(self._conn_id, hook=self))
+                connection = whole(await get_async_connection(self._conn_id, hook=self))
             except AirflowFailException:
                 raise
             except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
@@ -405,16 +356,14 @@ class ServiceHook(BaseHook):
             extra_is_usable(self._conn_id, connection.extra)
             site = self.site_of(connection, await get_async_extra_dejson(connection) or {})
             if site != channel.site:
-                await asyncio.to_thread(_mask, site)
+                await asyncio.to_thread(mask, site)
                 channel.transports.append(await AsyncTransport.open(site))
                 channel.site = site
             return site
 
     # --- both ---
 
-    def _policy(
-        self, request: Request[Any], attempts: int, channel: _Channel | None = None
-    ) -> dict[str, Any]:
+    def _policy(self, request: Request[Any], attempts: int, channel: Channel | None = None) -> dict[str, Any]:
         def tell(error: ApiError, pause: float, attempt: int) -> None:
             said = self._scrubbed(error, channel.site if channel else None)
             self.log.warning(
@@ -428,7 +377,7 @@ class ServiceHook(BaseHook):
         """Read an answer, and what it says of limits."""
         door = gate(self._conn_id, site.base_url if site else "")
         try:
-            value = _read(response, request, site)
+            value = read(response, request, site)
         except http.TooManyRequests as error:
             if line := door.refused(request, error):
                 self.log.warning("%s: %s", self.service, line)
@@ -507,70 +456,3 @@ class ServiceHook(BaseHook):
     def name_of(cls, job_id: str) -> str:
         """Return a job's name for the log, such as ``Jira task 10010``."""
         return f"{cls.service} {cls.job_word} {job_id}"
-
-
-@contextmanager
-def _as_answered() -> Iterator[None]:
-    """Raise what the service answered, for a talk to take it in."""
-    try:
-        yield
-    except ServiceFault as fault:
-        raise fault.error from None
-
-
-def _check(request: Request[Any], may_start: bool) -> None:
-    if request.repeat is Repeat.AFTER_A_LOOK and not may_start:
-        raise RuntimeError(f"{request} may start a job, where nothing is remembered before that")
-
-
-def _whole(connection: Any) -> Any:
-    """Return a connection once its secrets were read: Airflow 2 decrypts them only then."""
-    _ = connection.password, connection.extra
-    return connection
-
-
-def _wire(site: Site, request: Request[Any]) -> Wire:
-    headers = {"Accept": "application/json"}
-    body = None
-    if request.json is not None:
-        headers["Content-Type"] = "application/json"
-        body = json.dumps(request.json).encode()
-    return Wire(request.method, site.base_url + request.target, headers, body)
-
-
-def _read(response: Response, request: Request[T], site: Site | None) -> T:
-    """Read a response; where that is an error, its words show no secret that the service repeats."""
-    try:
-        return request.read(response)
-    except ApiError as error:
-        if site is None:
-            raise
-        body = site.scrub(response.body.decode("utf-8", "surrogateescape"))
-        clean = replace(response, body=body.encode("utf-8", "surrogateescape"))
-        try:
-            request.read(clean)
-        except ApiError as scrubbed:
-            raise scrubbed from None
-        error.messages = ()
-        error.args = (error.request_line, (), error.status, error.retry_after)
-        raise error from None
-
-
-def _no_file(response: Response) -> str:
-    """Say what a good answer has in the place of a file; empty where the file has gone to the sink."""
-    if response.is_html:
-        return "a web page, perhaps to sign in, instead of the file"
-    if response.status != 200:
-        return f"only HTTP 200 brings a whole file, and this is {response.status}"
-    said = " ".join(http.messages_of(response)) if response.body else ""
-    return said and f"something else instead of the file: {said}"
-
-
-def _mask(site: Site) -> None:
-    _mask_all(site.secrets)
-
-
-def _mask_all(secrets: Iterable[str]) -> None:
-    for secret in secrets:
-        if secret:
-            mask_secret(secret)

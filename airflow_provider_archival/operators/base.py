@@ -15,7 +15,8 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_provider_archival.api.http import ApiError
 from airflow_provider_archival.api.polling import TIMEOUT, Outcome
-from airflow_provider_archival.engine.run import BadEnd, Engine
+from airflow_provider_archival.engine.driver import BadEnd
+from airflow_provider_archival.engine.run import Engine
 from airflow_provider_archival.engine.state import Run, Unreadable, asked_of, read
 from airflow_provider_archival.hooks.lookup import hook_for
 from airflow_provider_archival.operators import failures, older
@@ -123,9 +124,7 @@ class PlanOperator(BaseOperator):
         for job in engine.run.pending:
             self._cancel_quietly(engine.plan, job)
 
-    def read(
-        self, plan: Plan[Any, Any, Any], kept: Any, fresh: Callable[[], Run[Any, Any]]
-    ) -> Run[Any, Any]:
+    def read(self, plan: Plan[Any, Any, Any], kept: Any, fresh: Callable[[], Run[Any, Any]]) -> Run[Any, Any]:
         """
         Read what was kept, in this version or an older one.
 

@@ -17,7 +17,7 @@ from airflow_provider_archival.api.flow import Flow
 from airflow_provider_archival.api.http import ApiError
 from airflow_provider_archival.api.jobs import JobKind
 from airflow_provider_archival.api.polling import ENDED, Outcome, Wait, watch
-from airflow_provider_archival.engine.run import BLOCKED, PAUSED, BadEnd
+from airflow_provider_archival.engine.driver import BLOCKED, PAUSED, BadEnd
 from airflow_provider_archival.engine.state import Run, Unreadable, write
 from airflow_provider_archival.exceptions import ResultNotKept, ServiceFault, StateNotKept
 from airflow_provider_archival.hooks.lookup import class_at

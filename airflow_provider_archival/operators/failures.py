@@ -11,7 +11,7 @@ from airflow_provider_archival.api.batches import OperationBatch
 from airflow_provider_archival.api.jira import JiraTask
 from airflow_provider_archival.api.polling import GONE, NEVER_SEEN, REFUSED, TIMEOUT, UNWATCHED
 from airflow_provider_archival.api.toloka import TolokaOperation
-from airflow_provider_archival.engine.run import BLOCKED, FAILED, PAUSED, TOO_LATE, BadEnd
+from airflow_provider_archival.engine.driver import BLOCKED, FAILED, PAUSED, TOO_LATE, BadEnd
 from airflow_provider_archival.exceptions import (
     CountsDoNotAddUp,
     JiraTaskCancelled,

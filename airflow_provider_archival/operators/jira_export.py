@@ -25,7 +25,7 @@ from airflow_provider_archival.plans.jira_export import Export, Range
 
 if TYPE_CHECKING:
     from airflow_provider_archival.engine.state import Run
-    from airflow_provider_archival.hooks.destination import Destination
+    from airflow_provider_archival.files.destination import Destination
     from airflow_provider_archival.hooks.jira import JiraCloudHook
     from airflow_provider_archival.operators.drivers import InWorker
 
@@ -211,7 +211,7 @@ class JiraExportArchivedIssuesOperator(JobOperator):
             destination.check()
 
     def _destination(self) -> Destination | None:
-        from airflow_provider_archival.hooks.destination import Destination
+        from airflow_provider_archival.files.destination import Destination
 
         given = text_of(self.destination, "destination")
         conn_id = conn_id_of(self.destination_conn_id, "destination_conn_id")

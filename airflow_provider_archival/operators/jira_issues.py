@@ -16,7 +16,6 @@ from airflow_provider_archival.operators.parsing import DEFAULT_JIRA_CONN_ID, na
 from airflow_provider_archival.plans.jira_issues import IssuesByKey
 
 if TYPE_CHECKING:
-
     from airflow_provider_archival.engine.state import Run
     from airflow_provider_archival.operators.drivers import InWorker
 

@@ -22,7 +22,7 @@ from airflow_provider_archival.exceptions import (
     ServiceFault,
     ServiceRefusal,
 )
-from airflow_provider_archival.hooks.destination import Destination
+from airflow_provider_archival.files.destination import Destination
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.operators.jira import JiraExportArchivedIssuesOperator
 from airflow_provider_archival.sensors.jira import JiraTaskSensor

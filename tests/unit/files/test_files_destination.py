@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_archival.api.portable import encodable
 from airflow_provider_archival.exceptions import DestinationNotReachable, DestinationNotUsable, FileTooLarge
-from airflow_provider_archival.hooks.destination import Destination
+from airflow_provider_archival.files.destination import Destination
 
 try:
     from airflow.sdk.io import attach

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from airflow_provider_archival.api.urls import without_query
 from airflow_provider_archival.exceptions import FilesDiffer
+from airflow_provider_archival.files.csv_text import filled, key_column, reading
+from airflow_provider_archival.files.destination import Destination
+from airflow_provider_archival.files.download import Saved, download
 from airflow_provider_archival.hooks.base import ServiceHook
-from airflow_provider_archival.hooks.csv_text import filled, key_column, reading
-from airflow_provider_archival.hooks.destination import Destination
-from airflow_provider_archival.hooks.download import Saved, download
 
 _MOST_SHOWN = 500
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from airflow_provider_archival.api.urls import without_query
 from airflow_provider_archival.exceptions import FileTooLarge
+from airflow_provider_archival.files.csv_text import RowCounter
+from airflow_provider_archival.files.destination import Destination, Part
 from airflow_provider_archival.hooks.base import ServiceHook
-from airflow_provider_archival.hooks.csv_text import RowCounter
-from airflow_provider_archival.hooks.destination import Destination, Part
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_archival.exceptions import ServiceFault, ServiceRefusal
-from airflow_provider_archival.hooks.download import download
+from airflow_provider_archival.files.download import download
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_archival.exceptions import DestinationNotUsable, FilesDiffer
 from airflow_provider_archival.hooks.jira import JiraCloudHook
-from airflow_provider_archival.hooks.merge import Merged, merge
+from airflow_provider_archival.files.merge import Merged, merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
