@@ -43,7 +43,7 @@ _submitting = threading.Lock()
 
 def submit(world: World, kind: str, payload: Callable[[str], dict[str, Any]], user: User) -> Job:
     """
-    Start a task, unless one of its kind is running; it may be over at once.
+    Start a task, unless one that it must wait for is running; it may be over at once.
 
     :param payload: makes the task's payload from its id.
     """
@@ -58,8 +58,9 @@ def submit(world: World, kind: str, payload: Callable[[str], dict[str, Any]], us
 
 
 def check_none_is_running(world: World, kind: str) -> None:
-    """Refuse if a task of this kind is running."""
-    running = world.jobs.running(SERVICE, kind)
+    """Refuse if a task of this kind is running, or (as the settings have it) one of the other kind."""
+    kinds = (ARCHIVE, EXPORT) if world.settings.locks == "one" else (kind,)
+    running = world.jobs.running(SERVICE, *kinds)
     if running is not None:
         id = f" with ID {running.id}" if world.settings.busy_with == "id" else ""
         raise refusal(

@@ -301,6 +301,19 @@ class TestArchiveByJql:
         jira.sandbox.advance(5)
         assert int(jira.started("project = WEB")) > int(id)
 
+    def test_an_archive_and_an_export_can_share_a_lock(
+        self, archival_sandbox_factory: SandboxFactory
+    ) -> None:
+        jira = Jira(archival_sandbox_factory(issues=10, locks="one"))
+        id = jira.started()
+        said = jira.archive_by_jql("project = WEB")
+        assert f"already running with ID {id}." in refused(said)[1][0]
+        export = jira.export()
+        assert (export.status_code, export.json()) == (412, said.json())
+        jira.sandbox.job(id, "finish")
+        id = jira.export().json()["taskId"]
+        assert f"already running with ID {id}." in refused(jira.archive_by_jql("project = WEB"))[1][0]
+
 
 class TestTask:
     def test_it_goes_through_its_states_by_the_clock(self, jira: Jira) -> None:
