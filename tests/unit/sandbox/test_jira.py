@@ -386,6 +386,24 @@ class TestTask:
         assert member.task(id).status_code == 404
         assert member.cancel(id).status_code == 404
 
+    @pytest.mark.parametrize(
+        ("tells", "descriptions"),
+        [
+            ("kind", ["Archive issues", "Export archived issues"]),
+            ("same", ["Issue archival task", "Issue archival task"]),
+            ("none", [None, None]),
+        ],
+    )
+    def test_what_its_description_tells_is_a_setting(
+        self, archival_sandbox_factory: SandboxFactory, tells: str, descriptions: list[str | None]
+    ) -> None:
+        jira = Jira(archival_sandbox_factory(issues=10, description=tells))
+        tasks = [jira.task(id).json() for id in (jira.started(), jira.export().json()["taskId"])]
+        assert [task.get("description") for task in tasks] == descriptions
+        assert [set(task) ^ TASK_KEYS for task in tasks] == [
+            {"description"} if tells == "none" else set()
+        ] * 2
+
 
 class TestWords:
     def test_a_task_says_half_an_emoji_and_big_numbers(self, jira: Jira) -> None:
