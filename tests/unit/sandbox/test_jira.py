@@ -12,11 +12,13 @@ import pytest
 import requests
 
 from airflow_provider_archival.sandbox import credentials
+from airflow_provider_archival.sandbox.client import SandboxError
 from airflow_provider_archival.sandbox.jira_answers import Refusal
 from airflow_provider_archival.sandbox.jira_catalog import (
     ADMIN,
     ARCHIVED_PROJECT_ISSUE,
     BUG,
+    COLLEAGUE,
     MEMBER,
     OLD_ISSUE,
     PARENT_ISSUE,
@@ -403,6 +405,55 @@ class TestTask:
         assert [set(task) ^ TASK_KEYS for task in tasks] == [
             {"description"} if tells == "none" else set()
         ] * 2
+
+
+class TestColleague:
+    """Jobs that another admin submits."""
+
+    def test_their_archive_is_one_like_ours_but_for_its_submitter(self, jira: Jira) -> None:
+        theirs = jira.task(jira.sandbox.colleague("archive", jql="project = HR")).json()
+        jira.sandbox.job(theirs["id"], "finish")
+        ours = jira.task(jira.started()).json()
+        assert ours.keys() == theirs.keys()
+        assert (theirs["description"], theirs["submittedBy"]) == ("Archive issues", COLLEAGUE.id)
+        assert ours["submittedBy"] == ADMIN.id
+        assert jira.sandbox.count("project = HR", archived=False) == 0
+        (entry,) = jira.sandbox.requests("*/issue/archive")
+        assert entry["body"] == {"jql": "project = DEMO"}
+
+    def test_their_export_has_a_file_of_what_they_chose(self, jira: Jira) -> None:
+        jira.archive(OLD_ISSUE)
+        files = []
+        for projects in ([], ["DEMO"], ["HR"]):
+            id = jira.sandbox.colleague("export", filter={"projects": projects})
+            assert jira.task(id).json()["submittedBy"] == COLLEAGUE.id
+            jira.sandbox.job(id, "finish")
+            url = jira.task(id).json()["result"]["fileUrl"]
+            files.append(requests.get(url, auth=BASIC_ADMIN, timeout=30).text.count(OLD_ISSUE))
+        assert files == [1, 1, 0]
+
+    @pytest.mark.parametrize("locks", ["each", "one"])
+    def test_they_wait_for_us_and_we_for_them(
+        self, archival_sandbox_factory: SandboxFactory, locks: str
+    ) -> None:
+        sandbox = archival_sandbox_factory(issues=10, locks=locks)
+        jira = Jira(sandbox)
+        id = jira.started()
+        with pytest.raises(SandboxError, match=rf"412.*already running with ID {id}\. To start a new one"):
+            sandbox.colleague("archive", jql="project = HR")
+        if locks == "one":
+            with pytest.raises(SandboxError, match=rf"412.*already running with ID {id}\."):
+                sandbox.colleague("export")
+            sandbox.job(id, "finish")
+        id = sandbox.colleague("export")
+        assert f"already running with ID {id}." in refused(jira.export())[1][0]
+
+    def test_jira_refuses_them_what_makes_no_sense(self, jira: Jira) -> None:
+        with pytest.raises(SandboxError, match=r"400.*Invalid JQL"):
+            jira.sandbox.colleague("archive")
+        with pytest.raises(SandboxError, match=r"400.*Your filter contains invalid values"):
+            jira.sandbox.colleague("export", filter={"projects": ["NOPE"]})
+        assert jira.sandbox.jobs() == []
 
 
 class TestWords:
