@@ -99,8 +99,9 @@ class Sandbox:
         description = {"path": path, "method": method, "times": times, "skip": skip, **what}
         return str(self._call("POST", "/faults", description)["id"])
 
-    def clear_faults(self) -> None:
-        self._call("DELETE", "/faults")
+    def clear_faults(self, id: str | None = None) -> None:
+        """Let nothing go wrong any more; with the id of a fault, not by that one."""
+        self._call("DELETE", "/faults" if id is None else f"/faults/{quote(id, safe='')}")
 
     def limit(self, **what: Any) -> None:
         """

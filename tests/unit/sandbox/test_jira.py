@@ -361,6 +361,36 @@ class TestTask:
         assert jira.task(id).json()["status"] == "CANCELLED"
         assert jira.count("project = DEMO").json() == {"count": 5}
 
+    def test_a_cancel_can_come_too_late(self, jira: Jira) -> None:
+        id = jira.started("project = DEMO AND issuetype in standardIssueTypes()")
+        jira.sandbox.job(id, "freeze")
+        assert jira.cancel(id).status_code == 202
+        jira.sandbox.advance(3600)
+        assert jira.task(id).json()["status"] == "CANCEL_REQUESTED"
+        assert f"already running with ID {id}." in refused(jira.archive_by_jql("project = WEB"))[1][0]
+        jira.sandbox.job(id, "finish")
+        task = jira.task(id).json()
+        assert (task["status"], task["progress"]) == ("COMPLETE", 100)
+        assert task["result"] == {"numberOfIssuesUpdated": 5, "numberOfIssuesNotUpdated": 0}
+        assert jira.count("project = DEMO").json() == {"count": 0}
+
+    def test_one_that_is_hidden_runs_on_and_is_named(self, jira: Jira) -> None:
+        id = jira.started()
+        not_found = f"The task with ID {id} is not found."
+        body = {"errorMessages": [not_found], "errors": {}}
+        jira.sandbox.fault(f"/rest/api/3/task/{id}", status=404, body=body, times=2)
+        for _ in range(2):
+            assert refused(jira.task(id)) == (404, [not_found])
+            assert f"already running with ID {id}." in refused(jira.archive_by_jql("key = DEMO-5"))[1][0]
+        assert jira.task(id).json()["status"] == "ENQUEUED"
+
+        fault = jira.sandbox.fault(f"/rest/api/3/task/{id}*", status=404, body=body, times=None)
+        jira.sandbox.advance(2)
+        assert (jira.task(id).status_code, jira.cancel(id).status_code) == (404, 404)
+        assert jira.archive_by_jql("key = DEMO-5").status_code == 412
+        jira.sandbox.clear_faults(fault)
+        assert jira.task(id).json()["status"] == "RUNNING"
+
     def test_what_is_over_cannot_be_cancelled(self, jira: Jira) -> None:
         id = jira.started()
         jira.sandbox.advance(5)
