@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -360,6 +361,19 @@ class TestTask:
         jira.sandbox.advance(1)
         assert jira.task(id).json()["status"] == "CANCELLED"
         assert jira.count("project = DEMO").json() == {"count": 5}
+
+    def test_its_times_and_the_date_of_an_answer_are_by_one_clock(self, jira: Jira) -> None:
+        jira.sandbox.advance(30 * 86400)
+        started, busy = (jira.archive_by_jql("project = DEMO") for _ in range(2))
+        look = jira.call("GET", f"/task/{started.json().rpartition('/')[2]}")
+        jira.sandbox.fault("/rest/api/3/myself", status=503)
+        answers = [started, busy, look, jira.call("GET", "/myself")]
+        assert [answer.status_code for answer in answers] == [202, 412, 200, 503]
+        submitted = look.json()["submitted"] / 1000
+        assert submitted == pytest.approx(jira.sandbox.now(), abs=30)
+        for answer in answers:
+            date = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            assert date == pytest.approx(submitted, abs=10)
 
     def test_a_cancel_can_come_too_late(self, jira: Jira) -> None:
         id = jira.started("project = DEMO AND issuetype in standardIssueTypes()")
