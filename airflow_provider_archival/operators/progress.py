@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_provider_archival.api.polling import Job
+from airflow_provider_archival.operators import variable_store
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -115,7 +116,7 @@ class Progress(Generic[J]):
 
 class Memory:
     """
-    What a task remembers from one try to the next, where Airflow has a store for it (3.3 and later).
+    What a task remembers from one try to the next, where there is a store for it.
 
     :param context: the task's context
     :param durable: whether to remember at all
@@ -145,8 +146,16 @@ class Memory:
 
 
 def store_of(context: Context, durable: bool) -> Any:
-    """Return the task's state store, which outlives a try; None where there is none, or it is not wanted."""
-    return context.get("task_state_store") if durable else None
+    """
+    Return the task's state store, which outlives a try; None where there is none, or it is not wanted.
+
+    Airflow's own (3.3 and later) goes before the one that ``[archival] state_store`` asks for.
+    """
+    if not durable:
+        return None
+    if (own := context.get("task_state_store")) is not None:
+        return own
+    return variable_store.VariableStore(context) if variable_store.is_wanted() else None
 
 
 def began_before(context: Context) -> float | None:
