@@ -1,4 +1,4 @@
-"""What Airflow's provider manager reads: the hooks, their connection forms, the modules."""
+"""What Airflow's provider manager reads: the hooks, their connection forms, the modules, the settings."""
 
 from __future__ import annotations
 
@@ -100,6 +100,24 @@ _FORMS: dict[str, dict[str, Any]] = {
     },
 }
 
+_CONFIG: dict[str, Any] = {
+    "archival": {
+        "description": "The operators of the archival provider.",
+        "options": {
+            "state_store": {
+                "description": "Where a task that starts a job remembers it for a retry, on an Airflow before"
+                " 3.3, which has no store for a task's state. variables: in Airflow Variables, at most a few"
+                " for a task instance, deleted when the task succeeds. Empty: nowhere, so a retry looks for"
+                " the job at the service. From Airflow 3.3 on, Airflow's own store is used in any case.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "variables",
+                "default": "",
+            }
+        },
+    }
+}
+
 
 def ui_field_behaviour(conn_type: str) -> dict[str, Any]:
     """Return a form's labels, hidden fields and placeholders, as a hook gives them to Airflow 2."""
@@ -147,4 +165,5 @@ def get_provider_info() -> dict[str, Any]:
             }
             for name, (module, conn_type, hook, _) in services.items()
         ],
+        "config": _CONFIG,
     }

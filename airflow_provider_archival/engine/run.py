@@ -162,7 +162,7 @@ class Engine(Generic[S, W, J]):
         elif isinstance(step, Take):
             name = self.plan.kind_of(step.job).name_of(step.job.id)
             log.info("%s did what was to be done: taking its result", name)
-            self._note(Started(step.what, step.job), job_is_done=True)
+            self._note(Started(step.what, self._look_at(step.job.id) or step.job), job_is_done=True)
         else:
             flows = ((what, self.plan.send(what)) for what in step.whats)
             for what, value in self.driver.send_all(flows, step.at_once):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_archival.exceptions import StateNotKept, TryOvertaken
-from airflow_provider_archival.operators import older
+from airflow_provider_archival.operators import older, variable_store
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -21,7 +21,7 @@ _WHAT_TO_DO = (
 
 class Memory:
     """
-    What a task remembers, where there is a store for it: Airflow's own, from 3.3 on.
+    What a task remembers, where there is a store for it; see :func:`store_of`.
 
     Two tries can be alive at once, where Airflow has taken the first for lost. Only the latest writes.
 
@@ -129,8 +129,16 @@ class Memory:
 
 
 def store_of(context: Context, durable: bool) -> Any:
-    """Return the task's state store, which outlives a try; None where there is none, or it is not wanted."""
-    return context.get("task_state_store") if durable else None
+    """
+    Return the task's state store, which outlives a try; None where there is none, or it is not wanted.
+
+    Airflow's own (3.3 and later) goes before the one that ``[archival] state_store`` asks for.
+    """
+    if not durable:
+        return None
+    if (own := context.get("task_state_store")) is not None:
+        return own
+    return variable_store.VariableStore(context) if variable_store.is_wanted() else None
 
 
 def began_before(context: Context) -> float | None:
