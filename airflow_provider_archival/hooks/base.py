@@ -87,7 +87,7 @@ class ServiceHook(BaseHook):
         self.patience: float | None = None
         """The longest pause, in seconds, that a call makes before it raises; None for any."""
         self.served_at: float | None = None
-        """The service's time as of its last answer to a call, in epoch seconds; None where it has not told."""
+        """The service's time as of its last answer to a call, in epoch seconds; None where it is not told."""
 
     @property
     def base_url(self) -> str:
