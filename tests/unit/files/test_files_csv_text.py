@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_archival.hooks import csv_text
+from airflow_provider_archival.files import csv_text
 from airflow_provider_archival.files.csv_text import RowCounter, Utf8, filled, reading
 
 if TYPE_CHECKING:
