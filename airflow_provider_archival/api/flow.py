@@ -1,4 +1,4 @@
-"""A talk with a service, not held yet: a generator that yields requests and pauses, and is sent the answers."""
+"""A talk with a service, not held yet: a generator yields requests and pauses, and is sent the answers."""
 
 from __future__ import annotations
 

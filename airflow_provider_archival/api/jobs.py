@@ -1,4 +1,4 @@
-"""What a job of a service is, said once: how it is named, looked at, read back, cancelled, and who does that."""
+"""What a job of a service is, said once: how it is named, looked at, read back, cancelled, and by whom."""
 
 from __future__ import annotations
 

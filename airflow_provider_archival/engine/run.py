@@ -272,7 +272,7 @@ class Engine(Generic[S, W, J]):
         self.run = replace(self.run, state=state)
 
     def _note(self, event: Started[W], *, may_be_second: bool = False, job_is_done: bool = False) -> None:
-        """Take in that a job was started or found, and tell: first in the log, whatever happens after that."""
+        """Take in that a job was started or found, and tell: first in the log, whatever happens then."""
         run, job = self.run, event.job
         assert run.state is not None
         if job is not None:

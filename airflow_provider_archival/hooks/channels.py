@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from airflow_provider_archival.hooks.async_transport import AsyncTransport
 from airflow_provider_archival.hooks.site import Site
-from airflow_provider_archival.hooks.transports import AsyncTransport
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What all operators share: parameters that Airflow gives, a plan that is made of them, an engine that runs it."""
+"""What all operators share: parameters that Airflow gives, a plan made of them, an engine that runs it."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class PlanOperator(BaseOperator):
                 self.hook.close()
 
     def _ended(self, end: BadEnd) -> Exception:
-        """Return the exception for a bad end; a job of ours that is too late is cancelled where that is wanted."""
+        """Return the exception for a bad end; a job of ours that is late is cancelled where wanted."""
         engine = self._engine
         assert engine is not None
         if end.how == TIMEOUT and self.cancel_on_timeout:

@@ -43,7 +43,7 @@ class _Text(str):
 
 class DryRun:
     """
-    Keeps what is given for the parameter ``dry_run`` under that name, so that Airflow finds what it depends on.
+    Keeps what ``dry_run`` is given under that name, so that Airflow finds what it depends on.
 
     ``airflow tasks test --dry-run`` calls ``task.dry_run()``, a method that every operator has: so what is
     given can be called, once it is rendered.

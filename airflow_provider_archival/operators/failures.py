@@ -78,7 +78,8 @@ def failed(hook: ServiceHook, job: Any) -> JobError:
     if isinstance(job, OperationBatch):
         message = (
             f"{job.counts['FAIL']} of {job.expected} Toloka operations ({job.type} in project"
-            f" {job.project_id}) ended FAIL. Toloka says: {job.said}. A retry submits new ones for these only."
+            f" {job.project_id}) ended FAIL. Toloka says: {job.said}. A retry submits new ones"
+            " for these only."
         )
         return TolokaOperationFailed(message, job.to_dict())
     what, kind = "", JobError

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 STORE_KEY = "archival_progress"
-# A value that began so much earlier (in seconds) than this try is of a run that is no more, whatever its number.
+# A value that began so many seconds before this try is of a run that is no more, whatever its number.
 _LONGEST_CLOCK_DIFFERENCE = 300.0
 _WHAT_TO_DO = (
     "What to do: a retry will do where that passes; else see what the store's own error says, or set"

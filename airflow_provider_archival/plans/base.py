@@ -197,7 +197,7 @@ class Plan(Generic[S, W, J]):
         return nothing(state)
 
     def keeps(self, job: J) -> bool:
-        """Say whether a job of an earlier try is gone on with; otherwise it is looked up what is to be done."""
+        """Say whether a job of an earlier try is gone on with; if not, what is to be done is looked up."""
         return True
 
     def next(self, state: S) -> Flow[tuple[S, Step[W]]]:
@@ -230,7 +230,7 @@ class Plan(Generic[S, W, J]):
         return True
 
     def smaller(self, state: S) -> S | None:
-        """Return a state that says less and is as true, for one that is too large to be kept; None for none."""
+        """Return a state that says less and is as true, for one too large to be kept; None for none."""
         return None
 
     def failure(self, state: S, job: J) -> Stop | None:

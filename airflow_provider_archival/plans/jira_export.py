@@ -93,8 +93,8 @@ class Export(Plan[ExportState, Range, JiraTask]):
     kinds: ClassVar[tuple[JobKind[Any], ...]] = (JIRA_TASK,)
     state: ClassVar[type[ExportState]] = ExportState
     word_of_second: ClassVar[str | None] = (
-        "An earlier attempt may have made this export too, but no task is known for it: {} is perhaps a second"
-        " one, with a second e-mail"
+        "An earlier attempt may have made this export too, but no task is known for it: {} is perhaps a"
+        " second one, with a second e-mail"
     )
 
     def asked(self) -> Mapping[str, Json]:

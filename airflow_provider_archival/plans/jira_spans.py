@@ -122,7 +122,7 @@ def spans_of(parts: Iterable[Part]) -> tuple[Span, ...]:
 
 
 def folded(state: JqlState, most: int = _MOST_OVER) -> JqlState:
-    """Return a state in which so many windows that are over stand each by itself; those before them are one."""
+    """Return a state in which so many windows that are over stand by themselves; those before are one."""
     over = 0
     while over < len(state.spans) and state.spans[over].is_over:
         over += 1

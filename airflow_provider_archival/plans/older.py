@@ -1,4 +1,4 @@
-"""Reads what version 1 has kept, in a store or in a deferral; it goes as a whole when nobody has any of it."""
+"""Reads what version 1 has kept, in a store or in a deferral; it goes when nobody has any of it."""
 
 from __future__ import annotations
 

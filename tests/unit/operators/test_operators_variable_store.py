@@ -14,8 +14,9 @@ from airflow_provider_archival.operators.memory import STORE_KEY, store_of
 from airflow_provider_archival.operators.variable_store import VariableStore
 
 if TYPE_CHECKING:
-    from tests.unit.conftest import Deferrals, TaskInstance
     from tests.unit.operators.tries import Store
+
+    from tests.unit.conftest import Deferrals, TaskInstance
 
 SETTING = "AIRFLOW__ARCHIVAL__STATE_STORE"
 
