@@ -100,6 +100,17 @@ _FORMS: dict[str, dict[str, Any]] = {
     },
 }
 
+# The module of each kind, the connection type, the hook, the service's documentation.
+_SERVICES = {
+    "Jira Cloud": (
+        "jira",
+        "jira_cloud",
+        "JiraCloudHook",
+        "https://developer.atlassian.com/cloud/jira/platform/",
+    ),
+    "Toloka": ("toloka", "toloka", "TolokaHook", "https://toloka.ai/docs/"),
+}
+
 _CONFIG: dict[str, Any] = {
     "archival": {
         "description": "The operators of the archival provider.",
@@ -128,19 +139,10 @@ def ui_field_behaviour(conn_type: str) -> dict[str, Any]:
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description; the ``apache_airflow_provider`` entry point."""
     package = "airflow_provider_archival"
-    services = {
-        "Jira Cloud": (
-            "jira",
-            "jira_cloud",
-            "JiraCloudHook",
-            "https://developer.atlassian.com/cloud/jira/platform/",
-        ),
-        "Toloka": ("toloka", "toloka", "TolokaHook", "https://toloka.ai/docs/"),
-    }
     modules = {
         kind: [
             {"integration-name": name, "python-modules": [f"{package}.{kind}.{module}"]}
-            for name, (module, *_) in services.items()
+            for name, (module, *_) in _SERVICES.items()
         ]
         for kind in ("hooks", "operators", "sensors", "triggers")
     }
@@ -150,7 +152,7 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Archive Jira Cloud issues and Toloka projects.",
         "integrations": [
             {"integration-name": name, "external-doc-url": url, "tags": ["service"]}
-            for name, (_, _, _, url) in services.items()
+            for name, (_, _, _, url) in _SERVICES.items()
         ],
         **modules,
         "connection-types": [
@@ -163,7 +165,7 @@ def get_provider_info() -> dict[str, Any]:
                     key.replace("_", "-"): value for key, value in _FORMS[conn_type]["behaviour"].items()
                 },
             }
-            for name, (module, conn_type, hook, _) in services.items()
+            for name, (module, conn_type, hook, _) in _SERVICES.items()
         ],
         "config": _CONFIG,
     }

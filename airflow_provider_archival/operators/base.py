@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -115,14 +115,10 @@ class PlanOperator(BaseOperator):
         """
         is_late = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
         engine = self._engine
-        if engine is None or not (self.cancel_on_timeout if is_late else self.cancel_on_kill):
-            return
-        driver = engine.driver
-        if isinstance(driver, InWorker) and driver.memory.is_overtaken:
-            self.log.warning("A later try of this task goes on with the job: it is not cancelled")
-            return
-        for job in engine.run.pending:
-            self._cancel_quietly(engine.plan, job)
+        if engine is not None and (self.cancel_on_timeout if is_late else self.cancel_on_kill):
+            driver = engine.driver
+            assert isinstance(driver, InWorker)
+            self._cancel_quietly(engine.plan, engine.run.pending, driver.memory)
 
     def read(self, plan: Plan[Any, Any, Any], kept: Any, fresh: Callable[[], Run[Any, Any]]) -> Run[Any, Any]:
         """
@@ -196,14 +192,17 @@ class PlanOperator(BaseOperator):
         engine = self._engine
         assert engine is not None
         if end.how == TIMEOUT and self.cancel_on_timeout:
-            self._cancel_quietly(engine.plan, end.job)
+            driver = engine.driver
+            assert isinstance(driver, InWorker)
+            self._cancel_quietly(engine.plan, (end.job,), driver.memory)
         return failures.ended(end, self.hook, engine.run, self.deadline_of(engine.run).limit)
 
     def _nobody_looked(self, context: Context, failure: triggers.DeferralFailure) -> JobError:
         """Return the error for a deferral that Airflow ended, and deal with the jobs as after any timeout."""
         plan, now = self._planned(), time.time()
         fresh: Run[Any, Any] = Run("", "", now, now + self.timeout)
-        kept = Memory(context, self.durable, now, has_chunks=self.has_chunks).recall()
+        memory = Memory(context, self.durable, now, has_chunks=self.has_chunks)
+        kept = memory.recall()
         try:
             run = fresh if kept is None else self.read(plan, kept, lambda: fresh)
         except Unreadable:
@@ -212,26 +211,29 @@ class PlanOperator(BaseOperator):
         if not failure.is_timeout:
             return failures.unwatched(self.hook, job, failure.message)
         if self.cancel_on_timeout:
-            for one in run.pending:
-                self._cancel_quietly(plan, one)
+            self._cancel_quietly(plan, run.pending, memory)
         limit = self.deadline_of(run).limit if kept is not None else "timeout"
         return failures.nobody_looked(self.hook, job, limit)
 
-    def _cancel_quietly(self, plan: Plan[Any, Any, Any], job: Any) -> None:
-        """Cancel a job of ours, where the service can; the task ends anyway, for another reason."""
-        kind, name = plan.kind_of(job), plan.kind_of(job).name_of(job.id)
-        if job.is_final:
+    def _cancel_quietly(self, plan: Plan[Any, Any, Any], jobs: Sequence[Any], memory: Memory) -> None:
+        """Cancel jobs of ours, where the service can; the task ends anyway, for another reason."""
+        if memory.is_overtaken:
+            self.log.warning("A later try of this task goes on with the job: it is not cancelled")
             return
-        if kind.cancel is None:
-            self.log.warning("%s can't be cancelled; it goes on", name)
-            return
-        try:
-            is_asked = self.hook.follow(kind.cancel(job))
-        except Exception as error:  # noqa: BLE001 (see above)
-            self.log.warning("Could not cancel %s: %s", name, error)
-        else:
-            said = "Asked %s to cancel %s %s" if is_asked else "%s: %s %s had ended already"
-            self.log.info(said, kind.service, kind.word, job.id)
+        for job in jobs:
+            kind = plan.kind_of(job)
+            if job.is_final:
+                continue
+            if kind.cancel is None:
+                self.log.warning("%s can't be cancelled; it goes on", kind.name_of(job.id))
+                continue
+            try:
+                is_asked = self.hook.follow(kind.cancel(job))
+            except Exception as error:  # noqa: BLE001 (see above)
+                self.log.warning("Could not cancel %s: %s", kind.name_of(job.id), error)
+            else:
+                said = "Asked %s to cancel %s %s" if is_asked else "%s: %s %s had ended already"
+                self.log.info(said, kind.service, kind.word, job.id)
 
 
 class JobOperator(PlanOperator):

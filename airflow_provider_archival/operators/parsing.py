@@ -146,7 +146,9 @@ class _Names:
                 f"{self._parameter} has lists in lists, more than {_DEEPEST} deep: give the names only"
             )
         self._within.append(id(values))
-        for item in values:
+        # A set is another one in each process, but for what is in it.
+        ordered = sorted(values, key=str) if isinstance(values, (set, frozenset)) else values
+        for item in ordered:
             # A name by itself is what nearly all are, of perhaps a hundred thousand.
             if isinstance(item, str) and item not in self._nothing and _NAME.fullmatch(item):
                 yield item
