@@ -22,7 +22,7 @@ from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesOperator,
 )
 from airflow_provider_archival.operators.memory import STORE_KEY
-from airflow_provider_archival.plans.base import Answered, Ended, Started, Submit
+from airflow_provider_archival.plans.base import Answered, Ended, Started
 from airflow_provider_archival.plans.date_ranges import DateRange
 from airflow_provider_archival.plans.jira_export import Export, ExportState, Range
 from airflow_provider_archival.plans.jira_issues import IssuesByKey, IssuesState
@@ -70,9 +70,8 @@ def crossed(plan: Plan[Any, Any, Any], run: Run[Any, Any]) -> Run[Any, Any]:
     return read(plan, json.loads(json.dumps(written)))
 
 
-def ids(rng: random.Random, number: int) -> list[str]:
+def ids(rng: random.Random, number: int, most: int = 40_000) -> list[str]:
     """Return ids as a site gives them: they grow, up to nine digits, by what else goes on there."""
-    most = 1_800_000 // number * 100
     found, last = [], 800_000_000
     for _ in range(number):
         last += rng.randint(1, most)
@@ -137,7 +136,7 @@ def archiving(plan: ArchiveByJql, parts: list[Part], done: int, rng: random.Rand
         rest = parts[ahead:]
         shown.append(Part(Window(rest[0].window.after, None), sum(one.matched for one in rest)))
     run: Run[Any, Any] = a_run(plan, state=JqlState(ISSUES, spans_of(shown), cuts=len(shown)))
-    for number, id in enumerate(ids(rng, done + 1)):
+    for number, id in enumerate(ids(rng, done + 1, 2_000)):
         state: JqlState = run.state
         span = state.current
         if span is None:
@@ -352,7 +351,7 @@ def test_a_run_whose_tasks_said_too_much_goes_on_and_its_result_tells_of_each(
     job: dict[str, Any] = {
         "operator": JiraArchiveIssuesByJqlOperator,
         "jql": "project = WEB AND issuetype in standardIssueTypes()",
-        "issues_per_task": 150,
+        "issues_per_task": 40,
     }
     ended: list[str] = []
 
@@ -376,13 +375,3 @@ def test_a_run_whose_tasks_said_too_much_goes_on_and_its_result_tells_of_each(
     assert all("said" in task["result"] for task in result["tasks"][:4])
     assert archival_sandbox.counters()["jobs_overlapped"] == {"archive": 1}
     assert all(size(value) <= MOST for value in store.history)
-
-
-def test_each_step_says_what_is_next() -> None:
-    """A plan that was read back wants the same next as the one that was written."""
-    plan = export(date(2024, 1, 1), date(2024, 3, 1))
-    whole = Range("2024-01-01", "2024-03-01")
-    again = crossed(plan, a_run(plan, state=ExportState(whole, 17)))
-    with pytest.raises(StopIteration) as stop:
-        next(plan.next(again.state))
-    assert stop.value.value[1] == Submit(plan.pieces(whole)[17])
