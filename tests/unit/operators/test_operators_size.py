@@ -128,7 +128,9 @@ def archive(most: int, jql: str = "project = WEB") -> ArchiveByJql:
     return ArchiveByJql(jql, NOW, most=most)
 
 
-def archiving(plan: ArchiveByJql, parts: list[Part], done: int, rng: random.Random, **more: Any) -> Run[Any, Any]:
+def archiving(
+    plan: ArchiveByJql, parts: list[Part], done: int, rng: random.Random, **more: Any
+) -> Run[Any, Any]:
     """Return a run in which so many windows are archived, as the plan makes it, window by window."""
     ahead = 150
     shown = [*parts[:ahead]]
@@ -226,13 +228,21 @@ def test_a_project_with_thousands_of_pools() -> None:
     state = ProjectState(NOW.timestamp() + 0.1, ("archive trainings", "archive the project"), (), 0, True)
     for number in range(20):
         state = state.refusing(Refused("pool_id", str(40_000_000 + number), said[number]))
-    closed = OperationBatch("POOL.CLOSE", "12345678", "2026-11-25T09:23:19.424", 5_000, {"SUCCESS": 5_000}, 100.0)
+    closed = OperationBatch(
+        "POOL.CLOSE", "12345678", "2026-11-25T09:23:19.424", 5_000, {"SUCCESS": 5_000}, 100.0
+    )
     failed = tuple(
         f"pool {50_000_000 + number} (operation {rng.randbytes(16).hex()}): {said[20 + number]}"
         for number in range(20)
     )
     batch = OperationBatch(
-        "POOL.ARCHIVE", "12345678", "2026-11-25T09:29:19.424", 5_000, {"SUCCESS": 4_000, "FAIL": 20}, 80.4, failed
+        "POOL.ARCHIVE",
+        "12345678",
+        "2026-11-25T09:29:19.424",
+        5_000,
+        {"SUCCESS": 4_000, "FAIL": 20},
+        80.4,
+        failed,
     )
     run = a_run(plan, state=state, done=(closed,), pending=(batch,))
     again = crossed(plan, run)

@@ -167,7 +167,9 @@ def check_well(sandbox: Sandbox, logged: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("connections")
-def test_nothing_damaged_is_read(ti: TaskInstance, store: Store, deferrals: Deferrals, pauses: Pauses) -> None:
+def test_nothing_damaged_is_read(
+    ti: TaskInstance, store: Store, deferrals: Deferrals, pauses: Pauses
+) -> None:
     kept = a_killed_try(Tries(ti, store, deferrals, False), pauses, "jql")
     plan = PLANS["jql"]
     read(plan, kept)
@@ -177,7 +179,15 @@ def test_nothing_damaged_is_read(ti: TaskInstance, store: Store, deferrals: Defe
             pytest.fail(f"{damage}: {operator.read(plan, value, lambda: read(plan, kept))}")
 
 
-FEW = ["another version", "another plan", "no base64", "a list", "a text", "a status is a number", "pending is a dict"]
+FEW = [
+    "another version",
+    "another plan",
+    "no base64",
+    "a list",
+    "a text",
+    "a status is a number",
+    "pending is a dict",
+]
 
 
 @pytest.mark.parametrize("damage", [*FEW, "empty"])
