@@ -96,7 +96,9 @@ def _with_file(job: Any, urls: Mapping[str, str]) -> Any:
 def began(carried: Any) -> float | None:
     """Return when a run began that was left before anything had come of it; None where that is not so."""
     at = carried.get(BEGAN) if isinstance(carried, dict) else None
-    return float(at) if type(at) in (int, float) and math.isfinite(at) else None
+    if isinstance(at, bool) or not isinstance(at, (int, float)) or not math.isfinite(at):
+        return None
+    return float(at)
 
 
 def chunks_in(store: Any) -> dict[str, Any] | None:
