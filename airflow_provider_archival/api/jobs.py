@@ -102,6 +102,11 @@ def _small_operation(operation: TolokaOperation) -> Mapping[str, Any]:
     return {name: whole[name] for name in ("operation_id", "type", "status", "submitted")}
 
 
+def _small_batch(batch: OperationBatch) -> Mapping[str, Any]:
+    # The next look tells which have failed.
+    return {**batch.to_dict(), "failed": []}
+
+
 def _operation_looker(operation: TolokaOperation) -> Callable[[], Flow[TolokaOperation]]:
     return lambda: ask(toloka.get_operation(operation.id))
 
@@ -178,7 +183,7 @@ TOLOKA_BATCH: JobKind[OperationBatch] = JobKind(
     read=OperationBatch.from_dict,
     unseen=lambda id: OperationBatch("unknown", id, "", 0),
     looker=batch_looker,
-    kept=OperationBatch.to_dict,
-    watched=OperationBatch.to_dict,
+    kept=_small_batch,
+    watched=_small_batch,
     has_id=False,
 )

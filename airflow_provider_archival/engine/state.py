@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import types
 import zlib
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ MOST_BYTES = 14 * 1024
 _MOST_SHOWN = 200
 _FEW = 8
 _MOST_SUSPECTS = 20
+_MOST_DIGITS = 18
 
 
 class Unreadable(Exception):
@@ -190,7 +192,10 @@ def _are_numbers(values: tuple[Any, ...]) -> bool:
         return False
     if all(type(one) is int for one in values):
         return True
-    return all(isinstance(one, str) and one.isdecimal() and str(int(one)) == one for one in values)
+    return all(
+        isinstance(one, str) and one.isdecimal() and len(one) <= _MOST_DIGITS and str(int(one)) == one
+        for one in values
+    )
 
 
 def _steps(values: tuple[Any, ...]) -> dict[str, list[int]]:
@@ -212,24 +217,42 @@ def read(plan: Plan[S, Any, J], kept: Any) -> Run[S, J]:
         if kept["version"] != VERSION or kept["plan"] != plan.name:
             raise Unreadable(f"it is version {kept['version']} of {kept['plan']}")
         text = zlib.decompress(base64.b64decode(kept["packed"], validate=True))
-        values = json.loads(text)
-        for name in ("done", "pending"):
-            values[name] = _jobs(plan, values[name])
-        state = values.pop("state")
-        run: Run[S, J] = _typed(Run, {**values, "state": None}, jobs=("done", "pending"))
-        return replace(run, state=None if state is None else _typed(plan.state, state))
+        return _run(plan, json.loads(text))
     except Unreadable:
         raise
     except Exception as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from error
 
 
+def check(plan: Plan[S, Any, J], run: Run[S, J]) -> None:
+    """
+    Check a run that was read in another way, as :func:`read` checks its own.
+
+    :raises Unreadable: something in it is of a wrong type
+    """
+    _run(plan, next(_smaller(plan, run)))
+
+
+def _run(plan: Plan[S, Any, J], values: dict[str, Any]) -> Run[S, J]:
+    state = values["state"]
+    jobs = {"done": _jobs(plan, values["done"]), "pending": _listed(plan, values["pending"])}
+    run: Run[S, J] = _typed(Run, {**values, **jobs, "state": None}, jobs=tuple(jobs))
+    return replace(run, state=None if state is None else _typed(plan.state, state))
+
+
 def _jobs(plan: Plan[Any, Any, J], values: Any) -> tuple[J, ...]:
     kinds = {kind.name: kind for kind in plan.kinds}
     if isinstance(values, dict):
-        ended_well = kinds[values["kind"]].ended_well
-        assert ended_well is not None
+        if set(values) != {"kind", "ids"} or (ended_well := kinds[values["kind"]].ended_well) is None:
+            raise Unreadable(f"jobs have {sorted(values)}")
         return tuple(map(ended_well, _typed(tuple[str, ...], values["ids"])))
+    return _listed(plan, values)
+
+
+def _listed(plan: Plan[Any, Any, J], values: Any) -> tuple[J, ...]:
+    if not isinstance(values, list):
+        raise Unreadable(f"{str(values)[:_MOST_SHOWN]!r} is no list of jobs")
+    kinds = {kind.name: kind for kind in plan.kinds}
     return tuple(_job(kinds[one["kind"]], one) for one in values)
 
 
@@ -246,10 +269,12 @@ def _fits(hint: Any, value: Any) -> bool:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (types.UnionType, Union):
         return any(_fits(one, value) for one in args)
-    if origin in (tuple, Mapping):
-        return isinstance(value, origin)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(args[0], one) for one in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_fits(args[1], one) for one in value.values())
     if hint is float:
-        return type(value) in (int, float)
+        return type(value) is int or (type(value) is float and math.isfinite(value))
     return hint in (Any, ClassVar) or origin is ClassVar or type(value) is hint
 
 
@@ -271,13 +296,15 @@ def _typed(wanted: Any, value: Any, jobs: tuple[str, ...] = ()) -> Any:
         return value
     if wanted is float and type(value) is int:
         return float(value)
-    if type(value) is not wanted:
+    if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
         raise Unreadable(f"{str(value)[:_MOST_SHOWN]!r} is no {wanted.__name__}")
     return value
 
 
 def _tuple(args: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     if isinstance(value, dict) and args[0] in (str, int):
+        if set(value) != {"steps"}:
+            raise Unreadable(f"numbers have {sorted(value)}")
         number, found = 0, []
         for step in value["steps"]:
             number += _typed(int, step)

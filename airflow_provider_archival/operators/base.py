@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +23,7 @@ from airflow_provider_archival.hooks.lookup import hook_for
 from airflow_provider_archival.operators import failures, older
 from airflow_provider_archival.operators.deadlines import LONGEST, Deadline
 from airflow_provider_archival.operators.drivers import Deferring, InWorker
-from airflow_provider_archival.operators.memory import Memory
+from airflow_provider_archival.operators.memory import Memory, began_before
 from airflow_provider_archival.plans.base import Plan, Stop
 from airflow_provider_archival.triggers import base as triggers
 
@@ -86,16 +87,18 @@ class PlanOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after a deferral, with the trigger's event."""
-        carried = event["carried"]
+        carried = event.get("carried")
         with self._in_airflows_terms():
-            if older.BEGAN in carried:
-                return self._made(context, carried[older.BEGAN]).go_on()
+            if (began := older.began(carried)) is not None:
+                return self._made(context, began).go_on()
             plan = self._planned()
             try:
                 run = self.read(plan, carried, lambda: self._fresh(context, plan, time.time()))
             except Unreadable as why:
                 self.log.warning("What the trigger carried can't be read (%s): looking again", why)
-                return self._made(context, time.time()).go_on()
+                run = self._fresh(context, plan, time.time())
+                run = replace(run, tried_before=began_before(context, is_begun=True))
+                return self._made(context, run.started, run).go_on()
             return self._made(context, run.started, run).go_on(self._outcome(plan, run, event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

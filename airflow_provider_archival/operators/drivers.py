@@ -120,7 +120,8 @@ class InWorker:
         if kept is None:
             self.counted("fresh_submit")
             if self.task.durable and (self.plan.lists_jobs or not self.memory.exists):
-                return _tried(fresh, began_before(self.context))
+                since = fresh.tried_before
+                return _tried(fresh, began_before(self.context) if since is None else since)
             return fresh
         try:
             known = self.task.read(self.plan, kept, lambda: fresh)
@@ -129,7 +130,7 @@ class InWorker:
                 "What an earlier try of this task has kept can't be read (%s): looking at %s instead",
                 *(why, self.hook.service),
             )
-            return self._claimed(_tried(fresh, began_before(self.context) or fresh.started))
+            return self._claimed(_tried(fresh, began_before(self.context, is_begun=True)))
         if known.asked != fresh.asked:
             log.warning("An earlier try was asked for something else (%s): beginning anew", known.wanted)
             return self._claimed(fresh)

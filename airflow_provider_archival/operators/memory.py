@@ -141,9 +141,13 @@ def store_of(context: Context, durable: bool) -> Any:
     return variable_store.VariableStore(context) if variable_store.is_wanted() else None
 
 
-def began_before(context: Context) -> float | None:
-    """Return since when an earlier try of this task may have submitted something; None in the first try."""
-    if context["ti"].try_number <= 1:
+def began_before(context: Context, *, is_begun: bool = False) -> float | None:
+    """
+    Return since when an earlier try of this task may have submitted something; None in the first try.
+
+    :param is_begun: something was kept or carried, so this can't be the begin, whatever the try's number
+    """
+    if context["ti"].try_number <= 1 and not is_begun:
         return None
     run = context.get("dag_run")
     start = getattr(run, "start_date", None) or getattr(context["ti"], "start_date", None)

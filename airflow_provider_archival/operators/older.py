@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_archival.api.clean import shorten
 from airflow_provider_archival.api.jira import JiraTask
-from airflow_provider_archival.engine.state import Doubt, Run, Unreadable
+from airflow_provider_archival.engine.state import Doubt, Run, Unreadable, check
 from airflow_provider_archival.plans import older
 from airflow_provider_archival.plans.older import BEGAN, CHUNKS, is_older
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from airflow_provider_archival.operators.base import PlanOperator
     from airflow_provider_archival.plans.base import Plan
 
-__all__ = ["BEGAN", "chunks_in", "forget_chunks", "is_older", "read"]
+_MOST_SHOWN = 200
+
+__all__ = ["began", "chunks_in", "forget_chunks", "is_older", "read"]
 
 
 def read(
@@ -35,16 +39,19 @@ def read(
         state = older.state_of(plan, values)
         if CHUNKS in values:
             is_same = values["asked"] == plan.asked()["issues"]
-            return replace(fresh, asked=fresh.asked if is_same else "", wanted="other issues", state=state)
+            wanted = fresh.wanted if is_same else "other issues"
+            run = replace(fresh, asked=fresh.asked if is_same else "", wanted=wanted, state=state)
+            check(plan, run)
+            return run
         urls = values["notes"].get("file_urls", {})
         jobs = {
-            name: tuple(_with_file(older.job_of(one), urls) for one in values[name])
+            name: tuple(_with_file(older.job_of(one), urls) for one in older.listed(values[name]))
             for name in ("done", "pending")
         }
-        is_same = _is_same(operator, plan, values.get("asked") or {})
-        return Run(
+        is_same = _is_same(operator, plan, values["asked"])
+        run = Run(
             asked=fresh.asked if is_same else "",
-            wanted=str(values.get("asked")),
+            wanted=fresh.wanted if is_same else shorten(str(values["asked"]), _MOST_SHOWN),
             started=float(values["started"]),
             end_time=float(values["end_time"]),
             writer=fresh.writer,
@@ -59,12 +66,18 @@ def read(
             last_blocker=values.get("last_blocker"),
             paused_for=values.get("paused_for"),
         )
+        check(plan, run)
+        return run
+    except Unreadable:
+        raise
     except Exception as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from error
 
 
 def _is_same(operator: PlanOperator, plan: Plan[Any, Any, Any], asked: Mapping[str, Any]) -> bool:
     """Say whether parameters, which version 1 kept as they were given, are those of now."""
+    if not asked:
+        raise Unreadable("nothing was asked for")
     earlier = copy.copy(operator)
     for name, value in asked.items():
         setattr(earlier, name, value)
@@ -80,19 +93,43 @@ def _with_file(job: Any, urls: Mapping[str, str]) -> Any:
     return job
 
 
+def began(carried: Any) -> float | None:
+    """Return when a run began that was left before anything had come of it; None where that is not so."""
+    at = carried.get(BEGAN) if isinstance(carried, dict) else None
+    if isinstance(at, bool) or not isinstance(at, (int, float)) or not math.isfinite(at):
+        return None
+    return float(at)
+
+
 def chunks_in(store: Any) -> dict[str, Any] | None:
     """Return what version 1 has kept of a long list of issues; None where it has not."""
     known = store.get(CHUNKS)
-    if not known:
+    if known is None:
         return None
-    errors = {str(number): store.get(f"{CHUNKS}_{number}") or {} for number in known["with_errors"]}
-    return {CHUNKS: True, "asked": known["asked"], "done": known["done"], "errors": errors}
+    if not isinstance(known, dict):
+        # There is something, but it can't be read.
+        return {CHUNKS: True}
+    numbers = _with_errors(known)
+    if numbers is None:
+        return {CHUNKS: True}
+    return {**known, CHUNKS: True, "errors": {str(number): store.get(_key(number)) for number in numbers}}
 
 
 def forget_chunks(store: Any) -> None:
     """Delete that."""
     known = store.get(CHUNKS)
-    if known:
-        for number in known["with_errors"]:
-            store.delete(f"{CHUNKS}_{number}")
+    if known is not None:
+        for number in _with_errors(known) or ():
+            store.delete(_key(number))
         store.delete(CHUNKS)
+
+
+def _with_errors(known: Any) -> list[int] | None:
+    """Return the numbers of the chunks that have errors; None where that is damaged."""
+    numbers = known.get("with_errors") if isinstance(known, dict) else None
+    is_good = isinstance(numbers, list) and all(type(number) is int for number in numbers)
+    return numbers if is_good else None
+
+
+def _key(number: int) -> str:
+    return f"{CHUNKS}_{number}"

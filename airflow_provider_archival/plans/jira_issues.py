@@ -47,11 +47,16 @@ class Reason:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk that was answered: its number, how many issues changed, and why others did not."""
+    """
+    A chunk that was answered: its number, how many issues changed, and why others did not.
+
+    :param is_whole: whether all reasons are known; otherwise it is asked for again, which changes nothing
+    """
 
     number: int
     updated: int
     reasons: tuple[Reason, ...] = ()
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,12 @@ class IssuesByKey(Plan[IssuesState, int, Job]):
         return nothing(IssuesState())
 
     def take_up(self, state: IssuesState) -> Flow[IssuesState]:
-        log.info("%d of %d requests were done by an earlier try", len(state.done), self.number)
+        done = sum(chunk.is_whole for chunk in state.done)
+        log.info("%d of %d requests were done by an earlier try", done, self.number)
         return nothing(state)
 
     def next(self, state: IssuesState) -> Flow[tuple[IssuesState, Step[int]]]:
-        done = {chunk.number for chunk in state.done}
+        done = {chunk.number for chunk in state.done if chunk.is_whole}
         left = tuple(number for number in range(self.number) if number not in done)
         if not left:
             return nothing((state, Finish()))
@@ -129,17 +135,31 @@ class IssuesByKey(Plan[IssuesState, int, Job]):
     def after(self, state: IssuesState, event: Event[int]) -> IssuesState:
         if not isinstance(event, Answered):
             return state
-        done = len(state.done) + 1
+        chunk, others = self.chunk(event.what, event.value), []
+        for other in state.done:
+            if other.number == chunk.number:
+                # What an earlier answer changed counts as well.
+                chunk = replace(chunk, updated=chunk.updated + other.updated)
+            else:
+                others.append(other)
+        done = sum(other.is_whole for other in others) + 1
         if self.number > 1 and done * 10 // self.number > (done - 1) * 10 // self.number:
             log.info("%d of %d requests are done", done, self.number)
-        return replace(state, done=(*state.done, self._chunk(event.what, event.value)))
+        return replace(state, done=(*others, chunk))
 
     def smaller(self, state: IssuesState) -> IssuesState | None:
-        # What is not remembered is asked for again, which changes nothing.
-        largest = max(state.done, key=_size, default=None)
-        if largest is None or not largest.reasons:
+        large = sorted((chunk for chunk in state.done if chunk.reasons), key=_size, reverse=True)
+        if not large:
             return None
-        return replace(state, done=tuple(chunk for chunk in state.done if chunk is not largest))
+        # Half of them at once: this is done with each answer, and there may be hundreds.
+        cut = {chunk.number for chunk in large[: (len(large) + 1) // 2]}
+        return replace(
+            state,
+            done=tuple(
+                replace(chunk, reasons=(), is_whole=False) if chunk.number in cut else chunk
+                for chunk in state.done
+            ),
+        )
 
     def result(self, state: IssuesState, jobs: tuple[Job, ...]) -> Flow[dict[str, Any]]:
         report = self.report(state)
@@ -158,7 +178,8 @@ class IssuesByKey(Plan[IssuesState, int, Job]):
             merged += self._report(chunk)
         return merged
 
-    def _chunk(self, number: int, report: ArchiveReport) -> Chunk:
+    def chunk(self, number: int, report: ArchiveReport) -> Chunk:
+        """Return what is remembered of a chunk's report."""
         places = {name: place for place, name in enumerate(self.keys(number))}
         reasons = []
         for name, error in report.errors.items():

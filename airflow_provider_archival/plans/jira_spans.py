@@ -94,9 +94,21 @@ class JqlState:
         return replace(self, archived=self.archived + span.left - matched)
 
     def smaller(self) -> JqlState | None:
-        """Return it with fewer windows that are over, each larger; None where there is one at most."""
+        """
+        Return it with fewer windows, each larger: those that are over first, then those not begun,
+        which are cut again when it is their turn. None where that is all that can be done.
+        """
         over = sum(span.is_over for span in self.spans)
-        return folded(self, over // 2) if over > 1 else None
+        if over > 1:
+            return folded(self, over // 2)
+        begun = [number for number, span in enumerate(self.spans) if span.is_over or span.left is not None]
+        first = begun[-1] + 1 if begun else 0
+        keep = first + (len(self.spans) - first) // 2
+        rest = self.spans[keep:]
+        if len(rest) < 2:
+            return None
+        whole = Span(rest[0].after, rest[-1].before, sum(span.matched for span in rest))
+        return replace(self, spans=(*self.spans[:keep], whole))
 
 
 def is_to_do(span: Span, matched: int, most: int, *, again: bool) -> bool:

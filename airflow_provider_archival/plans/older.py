@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from airflow_provider_archival.api.jira import ArchiveError, ArchiveReport
 from airflow_provider_archival.api.jobs import JIRA_TASK, TOLOKA_BATCH, TOLOKA_OPERATION
 from airflow_provider_archival.plans.base import Plan
 from airflow_provider_archival.plans.jira_export import Export, ExportState, Range
-from airflow_provider_archival.plans.jira_issues import Chunk, IssuesByKey, IssuesState, Reason
+from airflow_provider_archival.plans.jira_issues import IssuesByKey, IssuesState
 from airflow_provider_archival.plans.jira_jql import ArchiveByJql
 from airflow_provider_archival.plans.jira_spans import JqlState, Span
 from airflow_provider_archival.plans.toloka_pool import ArchivePool, PoolState
@@ -22,6 +23,8 @@ BEGAN = "began"
 """What a deferral carried where nothing had come of the run yet: when it began, in epoch seconds."""
 CHUNKS = "archival_chunks"
 """The store's key for archiving by key; each chunk with errors had one more of its own."""
+
+_MOST_SHOWN = 200
 
 Notes = Mapping[str, Any]
 
@@ -37,7 +40,14 @@ def values_of(kept: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values, whether they were packed or not."""
     if "packed" not in kept:
         return dict(kept)
-    return dict(json.loads(zlib.decompress(base64.b64decode(kept["packed"]))))
+    return dict(json.loads(zlib.decompress(base64.b64decode(kept["packed"], validate=True))))
+
+
+def listed(values: Any) -> list[Any]:
+    """Return a list as it is: of a text, too, a tuple can be made."""
+    if not isinstance(values, list):
+        raise TypeError(f"{str(values)[:_MOST_SHOWN]!r} is no list")
+    return values
 
 
 def job_of(values: Mapping[str, Any]) -> Any:
@@ -64,12 +74,12 @@ def _jql(plan: ArchiveByJql, values: Notes) -> JqlState | None:
             one["after"],
             one["before"],
             one["matched"],
-            tuple(one["task_ids"]),
+            tuple(listed(one["task_ids"])),
             one["is_over"],
             one.get("left"),
             one.get("asked"),
         )
-        for one in notes["windows"]
+        for one in listed(notes["windows"])
     ]
     # A task that no window had yet was that of the current one.
     known = {id for span in spans for id in span.task_ids}
@@ -85,19 +95,28 @@ def _export(plan: Export, values: Notes) -> ExportState | None:
     notes = values["notes"]
     if "ranges" not in notes:
         return None
-    whole = Range(plan.wanted.archived_after, plan.wanted.archived_before)
+    ranges = [Range(one["after"], one["before"]) for one in notes["ranges"]]
+    # The days as they were when the run began: its end may be "until tomorrow", which has moved.
+    whole = Range(ranges[0].after, ranges[-1].before)
     given = {one["task_id"] for one in notes["ranges"]}
     done = {job["task_id"] for job in values["done"]}
+    pending = {job["task_id"] for job in values["pending"]}
     # A task that no range had yet was that of the first without one.
     new = [job["task_id"] for job in (*values["done"], *values["pending"]) if job["task_id"] not in given]
     first, running = [], None
-    for one in notes["ranges"]:
+    for one, days in zip(notes["ranges"], ranges, strict=True):
         task_id = one["task_id"] or (new.pop(0) if new else None)
-        if task_id is None:
-            first.append(Range(one["after"], one["before"]))
+        if task_id in pending:
+            running = days
         elif task_id not in done:
-            running = Range(one["after"], one["before"])
-    return ExportState(whole, len(plan.pieces(whole)), tuple(first), running)
+            first.append(days)
+    # What was not begun is as it was cut beforehand, from its end on: that need not be kept.
+    pieces = plan.pieces(whole)
+    begun = len(pieces)
+    while first and begun and first[-1] == pieces[begun - 1]:
+        first.pop()
+        begun -= 1
+    return ExportState(whole, begun, tuple(first), running)
 
 
 def _pool(plan: ArchivePool, values: Notes) -> PoolState | None:
@@ -110,11 +129,11 @@ def _project(plan: ArchiveProject, values: Notes) -> ProjectState | None:
         return None
     refused = [
         Refused("pool_id" if "pool_id" in one else "training_id", _id_of(one), one["message"])
-        for one in notes.get("refused", ())
+        for one in listed(notes.get("refused", []))
     ]
     return ProjectState(
         notes["begin"],
-        tuple(notes["left"]) if "left" in notes else None,
+        tuple(listed(notes["left"])) if "left" in notes else None,
         tuple(refused),
         notes.get("more_refused", 0),
         notes.get("members_archived", False),
@@ -129,11 +148,14 @@ def _issues(plan: IssuesByKey, values: Notes) -> IssuesState:
     chunks = []
     for number, updated in values["done"].items():
         errors = values["errors"].get(number, {})
-        reasons = tuple(
-            Reason(name, one["count"], one["message"], (), tuple(one["issue_ids_or_keys"]))
-            for name, one in errors.items()
+        report = ArchiveReport(
+            updated,
+            {
+                name: ArchiveError(one["count"], one["message"], tuple(listed(one["issue_ids_or_keys"])))
+                for name, one in errors.items()
+            },
         )
-        chunks.append(Chunk(int(number), updated, reasons))
+        chunks.append(plan.chunk(int(number), report))
     return IssuesState(tuple(chunks))
 
 
