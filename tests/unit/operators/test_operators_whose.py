@@ -243,7 +243,7 @@ JOBS = [archive(), export()]
 
 @pytest.mark.parametrize("job", JOBS, ids=["archive", "export"])
 class TestATaskThatWasOurs:
-    @pytest.mark.parametrize("looks", [2, 3, 4, 6])
+    @pytest.mark.parametrize("looks", [2, 3, 4])
     def test_and_that_a_412_names_after_it_was_not_found_is_attached_to(
         self, looks: int, job: dict[str, Any], tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
     ) -> None:
