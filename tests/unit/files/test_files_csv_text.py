@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_archival.hooks import csv_text
 from airflow_provider_archival.files.csv_text import RowCounter, Utf8, filled, reading
+from airflow_provider_archival.hooks import csv_text
 
 if TYPE_CHECKING:
     from pathlib import Path

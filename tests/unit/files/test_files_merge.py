@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_archival.exceptions import DestinationNotUsable, FilesDiffer
-from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.files.merge import Merged, merge
+from airflow_provider_archival.hooks.jira import JiraCloudHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,11 +6,11 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow_provider_archival.operators.chunks import Chunks
 from tries import Killed, Store
 
 from airflow_provider_archival.api import jira
 from airflow_provider_archival.exceptions import JiraPartialError, ServiceFault, ServiceRefusal
-from airflow_provider_archival.operators.chunks import Chunks
 from airflow_provider_archival.operators.jira import JiraArchiveIssuesOperator, JiraUnarchiveIssuesOperator
 
 if TYPE_CHECKING:

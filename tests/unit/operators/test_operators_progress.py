@@ -6,8 +6,9 @@ import json
 import random
 from datetime import UTC, datetime, timedelta
 
-from airflow_provider_archival.api.jira import JiraTask
 from airflow_provider_archival.operators.progress import Progress
+
+from airflow_provider_archival.api.jira import JiraTask
 
 A_COLUMN_OF_MYSQL = 65_535
 AS_FERNET_WRITES_IT = 4 / 3

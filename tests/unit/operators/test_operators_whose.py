@@ -1,4 +1,4 @@
-"""Whose job it is: what is not surely ours is never saved and never cancelled, and what was ours stays known."""
+"""Whose job it is: what is not surely ours is never saved or cancelled, and what was ours stays known."""
 
 from __future__ import annotations
 
@@ -445,7 +445,7 @@ print(list(names), "|", asked_of(task.plan(), "jira_cloud_default", "http://127.
 def test_sets_are_the_same_in_each_process() -> None:
     lines = []
     for seed in ("1", "2", "3"):
-        found = subprocess.run(  # noqa: S603 (our own interpreter)
+        found = subprocess.run(
             [sys.executable, "-c", DIGEST],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
