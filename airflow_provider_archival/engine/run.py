@@ -217,9 +217,11 @@ class Engine(Generic[S, W, J]):
             log.info("%s can't be watched: %s", name, outcome.message)
             self.run = replace(run, blocker="")
             return
-        state = run.state
-        if run.is_suspect and outcome.job is not None:
-            state = self.plan.after(state, Waited(outcome.job))
+        state, job = run.state, outcome.job
+        if job is None and run.last_blocker in run.suspects:
+            job = self._look_at(run.last_blocker)
+        if run.is_suspect and job is not None:
+            state = self.plan.after(state, Waited(job))
         self.run = replace(run, state=state, blocker=None, is_suspect=False)
 
     # --- submit ---
@@ -230,7 +232,7 @@ class Engine(Generic[S, W, J]):
             raise BadEnd(BLOCKED if self.run.blocked else TOO_LATE)
         for attempt in range(len(PAUSES) + 1):
             before = self.run
-            if before.is_unsure and self._find(what, attempt):
+            if self._was_ours_all_along(what) or (before.is_unsure and self._find(what, attempt)):
                 return
             doubt = before.doubt or Doubt(self.driver.now(), self.driver.served_at())
             self.run = replace(before, doubt=doubt)
@@ -261,6 +263,16 @@ class Engine(Generic[S, W, J]):
         self._note(Started(what, found.job))
         return True
 
+    def _was_ours_all_along(self, what: W) -> bool:
+        """Take what was in the way where it is ours and could not be seen; True when that settles it."""
+        run, kind = self.run, self.plan.kinds[0]
+        seen = self._look_at(run.last_blocker) if run.last_blocker in run.suspects else None
+        if seen is None or (seen.is_final and not seen.succeeded):
+            return False
+        log.info("%s was submitted by an earlier attempt: attaching", kind.name_of(seen.id))
+        self._note(Started(what, seen))
+        return True
+
     def _refused(self, what: W, error: ApiError, before: Run[S, J]) -> None:
         """Take in that a submit surely started nothing; one that can't be mended says so of all before it."""
         self.run = replace(self.run, doubt=before.doubt if error.can_repeat else None)
@@ -282,8 +294,8 @@ class Engine(Generic[S, W, J]):
             done, pending = (
                 ((*run.done, job), run.pending) if job_is_done else (run.done, (*run.pending, job))
             )
-            suspects = tuple(id for id in run.suspects if id != job.id)
-            run = replace(run, done=done, pending=pending, suspects=suspects)
+            # A service that has taken another job runs none of those; they must not be taken for the next one.
+            run = replace(run, done=done, pending=pending, suspects=())
         self.run = replace(run, state=self.plan.after(self.run.state, event), doubt=None)  # type: ignore[arg-type]
         if job is not None:
             self.driver.remember(self.run)
@@ -306,7 +318,9 @@ class Engine(Generic[S, W, J]):
         run = replace(
             self.run,
             doubt=None if is_older else before.doubt,
-            is_suspect=before.tried_before is not None or (before.doubt is not None and not is_older),
+            is_suspect=was_ours
+            or before.tried_before is not None
+            or (before.doubt is not None and not is_older),
             blocked=before.blocked + 1,
         )
         other = kind.name_of(running) if running else f"a {kind.word} that it does not name"

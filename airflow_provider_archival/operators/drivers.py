@@ -173,9 +173,14 @@ class InWorker:
             log.info("%s is under way: %s", kind.name_of(job.id), job.status)
 
     def published(self, kind: JobKind[Any], job: Any) -> None:
-        if kind.has_id:
+        if not kind.has_id:
+            return
+        try:
             # Airflow clears a task's XComs when a new try begins.
             self.context["ti"].xcom_push(key=kind.id_key, value=job.id)
+        except Exception as error:  # noqa: BLE001 (who looks there can do without; the job goes on)
+            name = kind.name_of(job.id)
+            log.warning("XCom does not take the id of %s (%s: %s)", name, type(error).__name__, error)
 
     def counted(self, what: str) -> None:
         """Emit the metrics that Airflow's own resumable operators emit; they came with the store."""
