@@ -47,8 +47,8 @@ def test_a_colleagues_export_is_never_taken_for_ours(
     assert [task["task_id"] for task in value["tasks"]] == [ours], run.story()
     assert site.submitted(EXPORT) == before + 1, run.story()
     assert site.most_at_once(EXPORT) == 1, run.story()
-    # Theirs that was there before us has blocked both of our attempts: then there is no doubt.
-    assert (SECOND in run.log()) == (lost != "had no effect"), run.story()
+    # Before its first answer nobody knows Jira's clock: so even theirs is not known to be the older one.
+    assert SECOND in run.log(), run.story()
 
 
 @pytest.mark.usefixtures("cluster")
@@ -94,6 +94,7 @@ def test_a_task_is_killed_behind_a_colleagues_export(new_site: Callable[..., Sit
     site.sandbox.job(ours, "finish")
 
     assert site.id_in(run.wait_for_success(tries=2)) == ours
+    assert "though it was waited for" not in run.log(), run.story()
     assert site.submitted(EXPORT) == 2, run.story()
     assert site.most_at_once(EXPORT) == 1, run.story()
 
@@ -117,7 +118,7 @@ def test_clear_while_a_job_runs_never_makes_two_at_once(new_site: Callable[..., 
 
     for (site, kind, run), first in zip(runs, firsts, strict=True):
         run.wait_for_trace("started", try_number=2)
-        site.wait_until(lambda s=site, j=first: s.sandbox.job(j)["status"] != "RUNNING", "asked to end", run)
+        site.wait_until(lambda s=site, j=first: "CANCEL" in s.sandbox.job(j)["status"], "asked to end", run)
         site.sandbox.job(first, "thaw")
         value = run.wait_for_success(tries=2)
         assert site.sandbox.job(first)["status"] == "CANCELLED", run.story()
@@ -280,7 +281,7 @@ def _behind_theirs_after_ours(site: Site, mode: str) -> tuple[Run, str]:
 
 def _assert_untouched(site: Site, job: str, run: Run) -> None:
     """Assert that nobody has asked for a job's end."""
-    assert site.sandbox.job(job)["status"] == "RUNNING", run.story()
+    assert site.sandbox.job(job)["status"] in ("ENQUEUED", "RUNNING"), run.story()
     assert site.sandbox.requests(CANCEL.replace("*", job)) == [], run.story()
 
 
