@@ -35,6 +35,7 @@ class Memory:
         self._store = store_of(context, durable)
         self._has_chunks = has_chunks
         self._try, self._started = context["ti"].try_number, started
+        self._is_kept = False
 
     @property
     def exists(self) -> bool:
@@ -59,6 +60,7 @@ class Memory:
                 f" nothing was submitted. {_WHAT_TO_DO}"
             ) from error
         self._check(kept)
+        self._is_kept = self._is_kept or kept is not None
         return kept
 
     def keep(self, values: dict[str, Any]) -> None:
@@ -74,6 +76,7 @@ class Memory:
             kept = self._store.get(STORE_KEY)
             self._check(kept)
             self._store.set(STORE_KEY, values)
+            self._is_kept = True
         except TryOvertaken:
             raise
         except Exception as error:
@@ -94,6 +97,7 @@ class Memory:
         try:
             self._check(self._store.get(STORE_KEY))
             self._store.delete(STORE_KEY)
+            self._is_kept = False
             if self._has_chunks:
                 older.forget_chunks(self._store)
         except TryOvertaken:
@@ -107,14 +111,15 @@ class Memory:
 
     @property
     def is_overtaken(self) -> bool:
-        """Whether a later try has written there."""
+        """Whether a later try has written there, or Airflow has put this one into its history."""
         try:
-            self.recall()
+            kept = self.recall()
         except TryOvertaken:
             return True
         except StateNotKept:
             return False
-        return False
+        # Airflow shows its store to the current try only: to others it is as if nothing were there.
+        return kept is None and self._is_kept
 
     def _check(self, kept: Any) -> None:
         if not isinstance(kept, dict) or type(number := kept.get("try")) is not int:

@@ -246,6 +246,18 @@ class TestAnotherJob:
             tries.run(**export(timeout=30))
         assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
 
+    def test_is_watched_again_by_a_retry_after_a_crash_in_that_wait(
+        self, tries: Tries, archival_sandbox: Sandbox, pauses: Pauses, logged: list[str]
+    ) -> None:
+        other = Tries(tries._ti, None, tries._deferrals, False)
+        other.run(**export(wait_for_completion=False))
+        killed_while_waiting(tries, pauses, archival_sandbox, export())
+        logged.clear()
+        result = tries.run(**export())
+        assert any("waiting for its end" in line for line in logged)
+        assert not any("though it was waited for" in line for line in logged)
+        assert result["tasks"][0]["task_id"] == archival_sandbox.jobs()[1]["id"]
+
     def test_that_began_before_our_attempt_is_not_taken_for_ours(
         self, tries: Tries, archival_sandbox: Sandbox
     ) -> None:
