@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.unit.operators.tries import Store
 
 from airflow_provider_archival.operators.memory import STORE_KEY, Memory
-from tests.unit.operators.tries import Store
 
 VALUES = {"try": 1, "started": 1000.0}
 
