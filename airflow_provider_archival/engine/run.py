@@ -357,8 +357,11 @@ class Engine(Generic[S, W, J]):
         run = self.run
         assert run.state is not None
         self.driver.finishing(run)
-        done = tuple(map(self._whole, run.done))
-        self.run = run = replace(run, done=done)
+        for number, job in enumerate(run.done):
+            # One after the other: a pause in between begins none of them again.
+            if self.plan.kind_of(job).is_bare(job):
+                done = (*run.done[:number], self._whole(job), *run.done[number + 1 :])
+                self.run = run = replace(run, done=done)
         result = self.driver.follow(self.plan.result(run.state, run.jobs))  # type: ignore[arg-type]
         result = self.driver.finish(run, result)
         self.driver.forget()
@@ -367,8 +370,6 @@ class Engine(Generic[S, W, J]):
     def _whole(self, job: J) -> J:
         """Look once more at a job of which little was kept, so that the result tells of it."""
         kind = self.plan.kind_of(job)
-        if not kind.is_bare(job):
-            return job
         try:
             return kind.updated(job, self.driver.follow(kind.looker(job)()))
         except ApiError as error:

@@ -237,7 +237,11 @@ def _run(plan: Plan[S, Any, J], values: dict[str, Any]) -> Run[S, J]:
     state = values["state"]
     jobs = {"done": _jobs(plan, values["done"]), "pending": _listed(plan, values["pending"])}
     run: Run[S, J] = _typed(Run, {**values, **jobs, "state": None}, jobs=tuple(jobs))
-    return replace(run, state=None if state is None else _typed(plan.state, state))
+    if state is None:
+        return run
+    typed = _typed(plan.state, state)
+    plan.check(typed)
+    return replace(run, state=typed)
 
 
 def _jobs(plan: Plan[Any, Any, J], values: Any) -> tuple[J, ...]:

@@ -233,6 +233,9 @@ class Plan(Generic[S, W, J]):
         """Return a state that says less and is as true, for one too large to be kept; None for none."""
         return None
 
+    def check(self, state: S) -> None:
+        """Raise ``ValueError`` where a state of the right types can not be this plan's."""
+
     def failure(self, state: S, job: J) -> Stop | None:
         """Return what a job that ended badly means for the run; None: that it failed."""
         return None

@@ -155,6 +155,13 @@ class Export(Plan[ExportState, Range, JiraTask]):
             return replace(state, first=(state.running, *state.first), running=None)
         return state
 
+    def check(self, state: ExportState) -> None:
+        for one in (state.whole, *state.first, *([state.running] if state.running else [])):
+            if one.days is None and (one.after, one.before) != (None, None):
+                raise ValueError(f"a range has one end: {one}")
+        if state.begun < 0:
+            raise ValueError(f"{state.begun} pieces were begun")
+
     def is_last(self, state: ExportState) -> bool:
         return not state.first and state.begun >= len(self.pieces(state.whole))
 

@@ -108,6 +108,12 @@ class IssuesByKey(Plan[IssuesState, int, Job]):
     def begin(self, since: Since) -> Flow[IssuesState]:
         return nothing(IssuesState())
 
+    def check(self, state: IssuesState) -> None:
+        for chunk in state.done:
+            size = len(self.keys(chunk.number)) if chunk.number >= 0 else 0
+            if not size or any(not 0 <= place < size for one in chunk.reasons for place in one.places):
+                raise ValueError(f"there is no chunk {chunk.number} like that")
+
     def take_up(self, state: IssuesState) -> Flow[IssuesState]:
         done = sum(chunk.is_whole for chunk in state.done)
         log.info("%d of %d requests were done by an earlier try", done, self.number)

@@ -205,6 +205,10 @@ class ArchiveByJql(Plan[JqlState, Part, JiraTask]):
             return replace(state, spans=tuple(span.only(event.kept) for span in state.spans))
         return state
 
+    def check(self, state: JqlState) -> None:
+        for span in state.spans:
+            span.window.halves(self.now)
+
     def is_last(self, state: JqlState) -> bool:
         return sum(not span.is_over for span in state.spans) <= 1 and not state.again
 

@@ -288,6 +288,10 @@ class ArchiveProject(Plan[ProjectState, Doing, TolokaJob]):
         told: ProjectState = event.told or state
         return replace(told, left=(state.left or ())[1:])
 
+    def check(self, state: ProjectState) -> None:
+        if unknown := set(state.left or ()) - {*_STEPS, _PROJECT}:
+            raise ValueError(f"there is no step {', '.join(unknown)}")
+
     def is_last(self, state: ProjectState) -> bool:
         return state.left == ()
 

@@ -12,6 +12,7 @@ from airflow_provider_archival.api import jira
 from airflow_provider_archival.api.http import BadRequest, Conflict, Forbidden
 from airflow_provider_archival.api.jira import ArchiveError, ArchiveReport, ExportFilter, JiraTask
 from airflow_provider_archival.api.toloka import Page, TolokaOperation, TolokaPool, TolokaProject
+from airflow_provider_archival.engine.state import Run, Unreadable, read, write
 from airflow_provider_archival.plans.base import (
     Answered,
     Ended,
@@ -28,7 +29,7 @@ from airflow_provider_archival.plans.base import (
 )
 from airflow_provider_archival.plans.date_ranges import DateRange
 from airflow_provider_archival.plans.jira_export import Export, ExportState, Range
-from airflow_provider_archival.plans.jira_issues import IssuesByKey, IssuesState
+from airflow_provider_archival.plans.jira_issues import Chunk, IssuesByKey, IssuesState, Reason
 from airflow_provider_archival.plans.jira_jql import ArchiveByJql
 from airflow_provider_archival.plans.jira_spans import JqlState, Span, is_to_do
 from airflow_provider_archival.plans.toloka_pool import ArchivePool, PoolState
@@ -289,3 +290,22 @@ class TestKeys:
             state = plan.after(state, Answered(number, ArchiveReport(1, error if number == 1 else {})))
         assert plan.report(state) == ArchiveReport(3, error)
         assert Talk({}).hold(plan.next(state))[1] == Finish()
+
+
+@pytest.mark.parametrize(
+    ("plan", "state"),
+    [
+        (jql(), JqlState(1, (Span("yesterday", None, 1),))),
+        (export(), ExportState(Range("2024-01-01", None))),
+        (export(), ExportState(Range(), first=(Range("2024-13-01", "2024-14-01"),))),
+        (export(), ExportState(Range(), begun=-1)),
+        (ArchiveProject("7", True, True, now=1.0), ProjectState(1.0, ("archive the moon",))),
+        (TestKeys.plan(), IssuesState((Chunk(3, 1),))),
+        (TestKeys.plan(), IssuesState((Chunk(-1, 1),))),
+        (TestKeys.plan(), IssuesState((Chunk(0, 1, (Reason("r", 1, "m", (2,)),)),))),
+    ],
+)
+def test_a_state_that_can_not_be_the_plans_is_not_read(plan: Any, state: Any) -> None:
+    run: Run[Any, Any] = Run("", "", 1.0, 2.0, state=state)
+    with pytest.raises(Unreadable):
+        read(plan, write(plan, run))
