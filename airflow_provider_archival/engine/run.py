@@ -294,7 +294,7 @@ class Engine(Generic[S, W, J]):
             done, pending = (
                 ((*run.done, job), run.pending) if job_is_done else (run.done, (*run.pending, job))
             )
-            # A service that has taken another job runs none of those; they must not be taken for the next one.
+            # A service that has taken another job runs none of those: they are not the next one.
             run = replace(run, done=done, pending=pending, suspects=())
         self.run = replace(run, state=self.plan.after(self.run.state, event), doubt=None)  # type: ignore[arg-type]
         if job is not None:

@@ -117,9 +117,7 @@ class PlanOperator(BaseOperator):
         engine = self._engine
         if engine is None or not (self.cancel_on_timeout if is_late else self.cancel_on_kill):
             return
-        driver = engine.driver
-        if isinstance(driver, InWorker) and driver.memory.is_overtaken:
-            self.log.warning("A later try of this task goes on with the job: it is not cancelled")
+        if self._is_overtaken(engine):
             return
         for job in engine.run.pending:
             self._cancel_quietly(engine.plan, job)
@@ -195,7 +193,7 @@ class PlanOperator(BaseOperator):
         """Return the exception for a bad end; a job of ours that is too late is cancelled where that is wanted."""
         engine = self._engine
         assert engine is not None
-        if end.how == TIMEOUT and self.cancel_on_timeout:
+        if end.how == TIMEOUT and self.cancel_on_timeout and not self._is_overtaken(engine):
             self._cancel_quietly(engine.plan, end.job)
         return failures.ended(end, self.hook, engine.run, self.deadline_of(engine.run).limit)
 
@@ -216,6 +214,14 @@ class PlanOperator(BaseOperator):
                 self._cancel_quietly(plan, one)
         limit = self.deadline_of(run).limit if kept is not None else "timeout"
         return failures.nobody_looked(self.hook, job, limit)
+
+    def _is_overtaken(self, engine: Engine[Any, Any, Any]) -> bool:
+        """Say whether a later try goes on with the jobs: then they are not this one's to cancel."""
+        driver = engine.driver
+        if not (isinstance(driver, InWorker) and driver.memory.is_overtaken):
+            return False
+        self.log.warning("A later try of this task goes on with the job: it is not cancelled")
+        return True
 
     def _cancel_quietly(self, plan: Plan[Any, Any, Any], job: Any) -> None:
         """Cancel a job of ours, where the service can; the task ends anyway, for another reason."""

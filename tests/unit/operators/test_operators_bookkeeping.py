@@ -1,4 +1,4 @@
-"""A store or an XCom backend that fails costs neither the work nor a second job, and its errors say what to do."""
+"""A store or an XCom backend that fails costs neither the work nor a second job, and says what to do."""
 
 from __future__ import annotations
 
@@ -185,8 +185,9 @@ def test_the_jobs_id_is_in_the_log_before_it_is_kept(
 
     class Listening(Store):
         def set(self, key: str, value: Any) -> None:
-            for one in value["pending"]:
-                told.append(any(one in line and "under way" in line for line in logged))
+            told.extend(
+                any(one in line and "under way" in line for line in logged) for one in value["pending"]
+            )
             super().set(key, value)
 
     tries.store = Listening()
