@@ -63,11 +63,11 @@ def test_ten_years_are_not_too_long(
     assert deferrals.run(task, context)["left"] == 0
 
 
-@pytest.mark.parametrize("value", [sys.maxsize, 1e300], ids=["maxsize", "1e300"])
+@pytest.mark.parametrize("value", [timedelta.max, 8e13], ids=["timedelta", "8e13"])
 @pytest.mark.parametrize("sensor", [JiraTaskSensor, TolokaOperationSensor])
-def test_a_sensors_timeout_may_be_beyond_any_calendar(
+def test_a_sensors_timeout_may_be_as_long_as_airflow_takes(
     sensor: type[Any],
-    value: float,
+    value: Any,
     deferrable: bool,
     archival_sandbox: Sandbox,
     connections: Connections,
