@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -10,14 +9,26 @@ from airflow.providers.common.compat.sdk import BaseOperator
 _NAME = "dry_run"
 
 
-class _Flag:
-    """What was given for ``dry_run``, which can be called as the method of that name can."""
+class _Call:
+    """
+    What a call of a given value does: Airflow calls it for two reasons.
 
-    def __init__(self, given: Any, method: Callable[[], None]) -> None:
-        self.given, self._method = given, method
+    :param operator: whose it is
+    :param given: what was given
+    """
 
-    def __call__(self) -> None:
-        self._method()
+    def __init__(self, operator: Any, given: Any) -> None:
+        self.operator, self.given = operator, given
+
+    def __call__(self, context: Any = None, jinja_env: Any = None) -> Any:
+        if context is None:
+            return BaseOperator.dry_run(self.operator)
+        # A template field that can be called is rendered by a call.
+        return self.operator.render_template(self.given, context, jinja_env)
+
+
+class _Flag(_Call):
+    """A flag that can be called as the method of that name can."""
 
     def __bool__(self) -> bool:
         return bool(self.given)
@@ -33,12 +44,12 @@ class _Flag:
 
 
 class _Text(str):
-    """A text that can be called: Airflow renders nothing else than texts."""
+    """A text that can be called; it stays a text for whoever looks for a template."""
 
-    method: Callable[[], None]
+    call: _Call
 
-    def __call__(self) -> None:
-        self.method()
+    def __call__(self, context: Any = None, jinja_env: Any = None) -> Any:
+        return self.call(context, jinja_env)
 
 
 class DryRun:
@@ -54,15 +65,12 @@ class DryRun:
             return BaseOperator.dry_run
         given = vars(operator).get(_NAME, False)
 
-        def method() -> None:
-            BaseOperator.dry_run(operator)
-
         if isinstance(given, str):
             text = _Text(given)
-            text.method = method
+            text.call = _Call(operator, str(given))
             return text
         # Of anything else, such as an XCom to come, Airflow wants to see what it is.
-        return _Flag(given, method) if given is None or isinstance(given, (bool, int, float)) else given
+        return _Flag(operator, given) if given is None or isinstance(given, (bool, int, float)) else given
 
     def __set__(self, operator: Any, value: Any) -> None:
         vars(operator)[_NAME] = DryRun.given(value)
