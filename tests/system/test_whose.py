@@ -104,7 +104,7 @@ def test_a_task_is_killed_behind_a_colleagues_export(new_site: Callable[..., Sit
 
 @pytest.mark.usefixtures("cluster")
 def test_clear_while_a_job_runs_never_makes_two_at_once(new_site: Callable[..., Site], mode: str) -> None:
-    sites = [new_site(job_seconds=15) for _ in range(3)]
+    sites = [new_site(job_seconds=600) for _ in range(3)]
     runs = [(site, kind, site.run(kind, mode)) for site in sites for kind in (ARCHIVE, EXPORT)]
     firsts = [site.wait_for_job(kind, run) for site, kind, run in runs]
     wanted = "deferred" if mode == "deferrable" else "running"
@@ -120,6 +120,7 @@ def test_clear_while_a_job_runs_never_makes_two_at_once(new_site: Callable[..., 
         run.wait_for_trace("started", try_number=2)
         site.wait_until(lambda s=site, j=first: "CANCEL" in s.sandbox.job(j)["status"], "asked to end", run)
         site.sandbox.job(first, "thaw")
+        site.sandbox.job(site.wait_for_job(kind, run, number=2), "finish")
         value = run.wait_for_success(tries=2)
         assert site.sandbox.job(first)["status"] == "CANCELLED", run.story()
         assert site.id_in(value) == site.jobs(kind)[-1]["id"], run.story()
