@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 STORE_KEY = "archival_progress"
 # A value that began so many seconds before this try is of a run that is no more, whatever its number.
 _LONGEST_CLOCK_DIFFERENCE = 300.0
+# What Airflow calls a try that has not begun; there is none at all when its DAG run was deleted.
+_NOT_BEGUN = {None, "scheduled", "queued", "restarting"}
 _WHAT_TO_DO = (
     "What to do: a retry will do where that passes; else see what the store's own error says, or set"
     " durable=False, which gives up what an earlier try has done."
@@ -34,7 +36,7 @@ class Memory:
     def __init__(self, context: Context, durable: bool, started: float, *, has_chunks: bool = False) -> None:
         self._store = store_of(context, durable)
         self._has_chunks = has_chunks
-        self._try, self._started = context["ti"].try_number, started
+        self._ti, self._try, self._started = context["ti"], context["ti"].try_number, started
         self._is_kept = False
 
     @property
@@ -111,7 +113,7 @@ class Memory:
 
     @property
     def is_overtaken(self) -> bool:
-        """Whether a later try has written there, or Airflow has put this one into its history."""
+        """Whether a later try has written there, or goes on as far as Airflow knows."""
         try:
             kept = self.recall()
         except TryOvertaken:
@@ -119,7 +121,20 @@ class Memory:
         except StateNotKept:
             return False
         # Airflow shows its store to the current try only: to others it is as if nothing were there.
-        return kept is None and self._is_kept
+        return kept is None and self._is_kept and self._has_heir
+
+    @property
+    def _has_heir(self) -> bool:
+        """Whether the current try has begun, as far as that can be told; one that was cleared has not."""
+        ti = self._ti
+        try:
+            states = ti.get_task_states(
+                dag_id=ti.dag_id, map_index=ti.map_index, task_ids=[ti.task_id], run_ids=[ti.run_id]
+            )
+            found = {state for of_run in states.values() for state in of_run.values()}
+        except Exception:  # noqa: BLE001 (a job that goes on can still be cancelled by whoever takes it up)
+            return True
+        return not found <= _NOT_BEGUN
 
     def _check(self, kept: Any) -> None:
         if not isinstance(kept, dict) or type(number := kept.get("try")) is not int:
