@@ -237,11 +237,21 @@ def _run(plan: Plan[S, Any, J], values: dict[str, Any]) -> Run[S, J]:
     state = values["state"]
     jobs = {"done": _jobs(plan, values["done"]), "pending": _listed(plan, values["pending"])}
     run: Run[S, J] = _typed(Run, {**values, **jobs, "state": None}, jobs=tuple(jobs))
-    if state is None:
-        return run
-    typed = _typed(plan.state, state)
-    plan.check(typed)
-    return replace(run, state=typed)
+    return replace(run, state=None if state is None else _typed(plan.state, state))
+
+
+def checked(plan: Plan[S, Any, J], run: Run[S, J]) -> Run[S, J]:
+    """
+    Return a run that is asked for the same, when its state can be the plan's.
+
+    :raises Unreadable: it can't
+    """
+    try:
+        if run.state is not None:
+            plan.check(run.state)
+    except ValueError as error:
+        raise Unreadable(str(error)) from error
+    return run
 
 
 def _jobs(plan: Plan[Any, Any, J], values: Any) -> tuple[J, ...]:

@@ -18,7 +18,7 @@ from airflow_provider_archival.api.http import ApiError
 from airflow_provider_archival.api.polling import TIMEOUT, Outcome
 from airflow_provider_archival.engine.driver import BadEnd
 from airflow_provider_archival.engine.run import Engine
-from airflow_provider_archival.engine.state import Run, Unreadable, asked_of, read
+from airflow_provider_archival.engine.state import Run, Unreadable, asked_of, checked, read
 from airflow_provider_archival.hooks.lookup import hook_for
 from airflow_provider_archival.operators import failures, older
 from airflow_provider_archival.operators.deadlines import LONGEST, Deadline
@@ -94,6 +94,7 @@ class PlanOperator(BaseOperator):
             plan = self._planned()
             try:
                 run = self.read(plan, carried, lambda: self._fresh(context, plan, time.time()))
+                checked(plan, run)
             except Unreadable as why:
                 self.log.warning("What the trigger carried can't be read (%s): looking again", why)
                 run = self._fresh(context, plan, time.time())

@@ -18,7 +18,7 @@ from airflow_provider_archival.api.http import ApiError
 from airflow_provider_archival.api.jobs import JobKind
 from airflow_provider_archival.api.polling import ENDED, Outcome, Wait, watch
 from airflow_provider_archival.engine.driver import BLOCKED, PAUSED, BadEnd
-from airflow_provider_archival.engine.state import Run, Unreadable, write
+from airflow_provider_archival.engine.state import Run, Unreadable, checked, write
 from airflow_provider_archival.exceptions import ResultNotKept, ServiceFault, StateNotKept
 from airflow_provider_archival.hooks.lookup import class_at
 from airflow_provider_archival.operators.memory import Memory, began_before
@@ -125,6 +125,7 @@ class InWorker:
             return fresh
         try:
             known = self.task.read(self.plan, kept, lambda: fresh)
+            known = checked(self.plan, known) if known.asked == fresh.asked else known
         except Unreadable as why:
             log.warning(
                 "What an earlier try of this task has kept can't be read (%s): looking at %s instead",

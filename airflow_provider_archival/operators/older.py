@@ -38,11 +38,7 @@ def read(
         values = older.values_of(kept)
         state = older.state_of(plan, values)
         if CHUNKS in values:
-            is_same = values["asked"] == plan.asked()["issues"]
-            wanted = fresh.wanted if is_same else "other issues"
-            run = replace(fresh, asked=fresh.asked if is_same else "", wanted=wanted, state=state)
-            check(plan, run)
-            return run
+            return _with_chunks(plan, values["asked"], replace(fresh, state=state))
         urls = values["notes"].get("file_urls", {})
         jobs = {
             name: tuple(_with_file(older.job_of(one), urls) for one in older.listed(values[name]))
@@ -72,6 +68,11 @@ def read(
         raise
     except Exception as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from error
+
+
+def _with_chunks(plan: Plan[Any, Any, Any], asked: str, run: Run[Any, Any]) -> Run[Any, Any]:
+    check(plan, run)
+    return run if asked == plan.asked()["issues"] else replace(run, asked="", wanted="other issues")
 
 
 def _is_same(operator: PlanOperator, plan: Plan[Any, Any, Any], asked: Mapping[str, Any]) -> bool:

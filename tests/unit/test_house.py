@@ -29,6 +29,7 @@ ALLOWED_BAGS = {
     "engine/state.py _bare": "is kept",
     "engine/state.py _packed": "is kept",
     "engine/state.py _job": "was kept",
+    "engine/state.py _run": "was kept",
     "plans/older.py Notes": "was kept by version 1",
     "plans/older.py values_of": "was kept by version 1",
     "plans/older.py job_of": "was kept by version 1",

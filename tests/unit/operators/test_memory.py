@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.operators.tries import Store
+from tries import Store
 
 from airflow_provider_archival.operators.memory import STORE_KEY, Memory
 

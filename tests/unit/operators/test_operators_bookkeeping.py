@@ -119,6 +119,8 @@ def test_a_store_that_fails_after_the_submit_leaves_the_task_green(
     assert "What to do: " in line
 
 
+# A deferred run looks in the triggerer, which has no store: see test_a_store_that_failed_before_a_deferral…
+@pytest.mark.parametrize("deferrable", [False], ids=["waiting"], indirect=True)
 def test_a_store_that_recovers_during_the_wait_is_written_at_a_later_look(
     job: dict[str, Any], tries: Tries, weak: Weak, archival_sandbox: Sandbox, pauses: Pauses
 ) -> None:
@@ -134,9 +136,6 @@ def test_a_store_that_recovers_during_the_wait_is_written_at_a_later_look(
         if len(seen) == 6:
             raise Killed
 
-    if tries._deferrable:
-        # A deferred run looks in the triggerer, which has no store: it is written when the task goes on.
-        pytest.skip("see test_a_store_that_failed_before_a_deferral")
     pauses.before = later
     with pytest.raises(Killed):
         tries.run(**job)

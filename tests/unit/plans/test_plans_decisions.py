@@ -12,7 +12,7 @@ from airflow_provider_archival.api import jira
 from airflow_provider_archival.api.http import BadRequest, Conflict, Forbidden
 from airflow_provider_archival.api.jira import ArchiveError, ArchiveReport, ExportFilter, JiraTask
 from airflow_provider_archival.api.toloka import Page, TolokaOperation, TolokaPool, TolokaProject
-from airflow_provider_archival.engine.state import Run, Unreadable, read, write
+from airflow_provider_archival.engine.state import Run, Unreadable, checked, read, write
 from airflow_provider_archival.plans.base import (
     Answered,
     Ended,
@@ -308,4 +308,4 @@ class TestKeys:
 def test_a_state_that_can_not_be_the_plans_is_not_read(plan: Any, state: Any) -> None:
     run: Run[Any, Any] = Run("", "", 1.0, 2.0, state=state)
     with pytest.raises(Unreadable):
-        read(plan, write(plan, run))
+        checked(plan, read(plan, write(plan, run)))
