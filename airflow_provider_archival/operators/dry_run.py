@@ -30,6 +30,10 @@ class _Call:
 class _Flag(_Call):
     """A flag that can be called as the method of that name can."""
 
+    def serialize(self) -> Any:
+        """Return what Airflow shows and keeps of it."""
+        return self.given
+
     def __bool__(self) -> bool:
         return bool(self.given)
 

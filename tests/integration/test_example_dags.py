@@ -216,7 +216,7 @@ def test_restore_says_so_where_nobody_knows_which_issues_the_run_archived(
 ) -> None:
     # The answer is lost, and the work done before anybody looks.
     path = "/rest/api/3/issue/archive"
-    sandbox.fault(path, method="POST", status=504, when="after")
+    sandbox.fault(path, method="POST", status=504, when="after", delay=4 * JOB_SECONDS)
     done = airflow.run(example("jira_retention"), {"destination": str(tmp_path)})
     assert (done.xcom("archive")["matched"], done.xcom("archive")["tasks"]) == (2, [])
     undone = airflow.run(example("jira_restore"), {"run_id": done.run_id})

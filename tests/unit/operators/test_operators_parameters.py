@@ -199,3 +199,11 @@ class TestDryRun:
         task.render_template_fields(context)
         task.dry_run()
         assert archival_sandbox.requests() == []
+
+
+@pytest.mark.parametrize("given", [True, False, None, "{{ params.dry }}"])
+def test_what_airflow_shows_of_dry_run_is_what_was_given(given: Any) -> None:
+    from airflow.serialization.helpers import serialize_template_field
+
+    task = JiraArchiveIssuesByJqlOperator(task_id="archive", jql="project = A", dry_run=given)
+    assert str(serialize_template_field(task.dry_run, "dry_run")) == str(given)
