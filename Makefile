@@ -14,7 +14,7 @@ endif
 help:
 	@echo "make demo           archive, export and archive again, through a real Airflow, against the sandbox"
 	@echo "make ui             Airflow's UI with the example DAGs and the sandbox"
-	@echo "make test           lint, types, unit and integration tests on the newest Airflow"
+	@echo "make test           lint, types, layers, unit and integration tests on the newest Airflow"
 	@echo "make test-airflow2  the same tests on Airflow 2.11"
 	@echo "make test-system    what a retry does, on real Airflow processes that are killed; also on Airflow 2.11"
 	@echo "make test-scale     a million issues, a file of 1,500,000 rows, 5,000 pools; some 15 minutes"
@@ -51,6 +51,7 @@ lint: $(A3)/.ready
 	$(A3)/bin/ruff check .
 	$(A3)/bin/ruff format --check .
 	$(A3)/bin/mypy
+	$(A3)/bin/lint-imports --no-logo
 
 format: $(A3)/.ready
 	$(A3)/bin/ruff check --fix .
@@ -96,4 +97,4 @@ constraints: $(A3)/.ready
 	$(A3)/bin/uv pip compile -q $(PINS) --universal tests/clients/requirements.in -o constraints/clients.txt
 
 clean:
-	rm -rf $(A3) $(A2) $(CLIENTS) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(A3) $(A2) $(CLIENTS) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

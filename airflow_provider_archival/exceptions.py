@@ -66,6 +66,10 @@ class ServiceRefusal(AirflowFailException, ServiceFault):
     """A service refused what it was asked, and will refuse it again."""
 
 
+class FileGone(ServiceRefusal):
+    """An export has ended well, but its file can be had no more; when the task is cleared it exports anew."""
+
+
 class JobError(ArchivalException):
     """
     Something about a job.
@@ -126,6 +130,18 @@ class JiraPartialError(_Portable, AirflowFailException):
     def __init__(self, message: str, report: dict[str, Any]) -> None:
         super().__init__(message)
         self.report = report
+
+
+class StateNotKept(ArchivalException):
+    """How far a task has come can't be read from Airflow's store, or kept there, just now."""
+
+
+class ResultNotKept(ArchivalException):
+    """The work is done, but XCom does not take the result: the next try hands it over again."""
+
+
+class TryOvertaken(_Portable, AirflowFailException):
+    """A later try of the same task goes on with the work, so this one stops; it changes nothing."""
 
 
 class FileNotAvailable(AirflowFailException, JobError):

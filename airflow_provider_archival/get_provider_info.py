@@ -1,4 +1,4 @@
-"""What Airflow's provider manager reads: the hooks, their connection forms, the modules."""
+"""What Airflow's provider manager reads: the hooks, their connection forms, the modules, the settings."""
 
 from __future__ import annotations
 
@@ -100,6 +100,35 @@ _FORMS: dict[str, dict[str, Any]] = {
     },
 }
 
+# The module of each kind, the connection type, the hook, the service's documentation.
+_SERVICES = {
+    "Jira Cloud": (
+        "jira",
+        "jira_cloud",
+        "JiraCloudHook",
+        "https://developer.atlassian.com/cloud/jira/platform/",
+    ),
+    "Toloka": ("toloka", "toloka", "TolokaHook", "https://toloka.ai/docs/"),
+}
+
+_CONFIG: dict[str, Any] = {
+    "archival": {
+        "description": "The operators of the archival provider.",
+        "options": {
+            "state_store": {
+                "description": "Where a task that starts a job remembers it for a retry, on an Airflow before"
+                " 3.3, which has no store for a task's state. variables: in Airflow Variables, at most a few"
+                " for a task instance, deleted when the task succeeds. Empty: nowhere, so a retry looks for"
+                " the job at the service. From Airflow 3.3 on, Airflow's own store is used in any case.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "variables",
+                "default": "",
+            }
+        },
+    }
+}
+
 
 def ui_field_behaviour(conn_type: str) -> dict[str, Any]:
     """Return a form's labels, hidden fields and placeholders, as a hook gives them to Airflow 2."""
@@ -110,19 +139,10 @@ def ui_field_behaviour(conn_type: str) -> dict[str, Any]:
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description; the ``apache_airflow_provider`` entry point."""
     package = "airflow_provider_archival"
-    services = {
-        "Jira Cloud": (
-            "jira",
-            "jira_cloud",
-            "JiraCloudHook",
-            "https://developer.atlassian.com/cloud/jira/platform/",
-        ),
-        "Toloka": ("toloka", "toloka", "TolokaHook", "https://toloka.ai/docs/"),
-    }
     modules = {
         kind: [
             {"integration-name": name, "python-modules": [f"{package}.{kind}.{module}"]}
-            for name, (module, *_) in services.items()
+            for name, (module, *_) in _SERVICES.items()
         ]
         for kind in ("hooks", "operators", "sensors", "triggers")
     }
@@ -132,7 +152,7 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Archive Jira Cloud issues and Toloka projects.",
         "integrations": [
             {"integration-name": name, "external-doc-url": url, "tags": ["service"]}
-            for name, (_, _, _, url) in services.items()
+            for name, (_, _, _, url) in _SERVICES.items()
         ],
         **modules,
         "connection-types": [
@@ -145,6 +165,7 @@ def get_provider_info() -> dict[str, Any]:
                     key.replace("_", "-"): value for key, value in _FORMS[conn_type]["behaviour"].items()
                 },
             }
-            for name, (module, conn_type, hook, _) in services.items()
+            for name, (module, conn_type, hook, _) in _SERVICES.items()
         ],
+        "config": _CONFIG,
     }

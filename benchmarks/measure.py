@@ -152,9 +152,9 @@ def jql(_: int) -> dict[str, Any]:
 
 def export(_: int) -> dict[str, Any]:
     """Save an export, and the same download by nothing but a loop, in the same process."""
-    from airflow_provider_archival.hooks.download import download
+    from airflow_provider_archival.files.download import download
+    from airflow_provider_archival.files.merge import merge
     from airflow_provider_archival.hooks.jira import JiraCloudHook
-    from airflow_provider_archival.hooks.merge import merge
 
     session = requests.Session()
     session.auth = LOGIN

@@ -51,7 +51,7 @@ def jira_restore() -> None:
             XCom,
         )
 
-        from airflow_provider_archival.hooks.csv_text import filled, key_column, reading
+        from airflow_provider_archival.files.csv_text import filled, key_column, reading
 
         # Airflow 2's xcom_pull knows no other runs.
         archive, export = (

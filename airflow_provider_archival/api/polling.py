@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import pendulum
 
+from airflow_provider_archival.api.flow import Flow, Pause
 from airflow_provider_archival.api.http import (
     ApiError,
     Forbidden,
@@ -15,6 +19,14 @@ from airflow_provider_archival.api.http import (
     NotFound,
     TooManyRequests,
 )
+
+log = logging.getLogger(__name__)
+
+ENDED, TIMEOUT, REFUSED, GONE, UNWATCHED = "ended", "timeout", "refused", "gone", "unwatched"
+"""
+How a wait can end: the job ended, time is up, the service refuses to tell, does not know the job, or there is
+nothing to look with.
+"""
 
 FIRST_PAUSE, SHORTEST_PAUSE = 1.0, 0.1
 TIMES_GONE, SECONDS_BEFORE_GONE = 2, 2.0
@@ -46,6 +58,62 @@ class Job(Protocol):
     @property
     def said(self) -> str: ...
     def to_dict(self) -> dict[str, Any]: ...
+
+
+J = TypeVar("J", bound=Job)
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[J]):
+    """
+    How a wait ended.
+
+    :param how: :data:`ENDED`, :data:`TIMEOUT`, :data:`REFUSED`, :data:`GONE` or :data:`UNWATCHED`
+    :param job: the job as it was seen last, if it was
+    :param message: why, for all but ``ended``
+    :param error: what the service answered, where that ended the wait
+    """
+
+    how: str
+    job: J | None = None
+    message: str = ""
+    error: ApiError | None = None
+
+
+def watch(look: Callable[[], Flow[J]], job: J | None, wait: Wait) -> Flow[Outcome[J]]:
+    """
+    Look at a job again and again until it ends or the time is up, through any number of passing faults.
+
+    :param look: looks once
+    :param job: the job as far as it is known
+    :param wait: the schedule and the deadline
+    """
+    while True:
+        try:
+            job = yield from look()
+        except ApiError as error:
+            if wait.ends_with(error):
+                return Outcome(GONE if isinstance(error, NotFound) else REFUSED, job, str(error), error)
+            line = wait.failed(error)
+        else:
+            line = wait.saw(job)
+        if line:
+            log.info("%s", line)
+        if job is not None and job.is_final:
+            return Outcome(ENDED, job)
+        pause = wait.pause()
+        if pause is None:
+            return Outcome(TIMEOUT, job, wait.story)
+        yield Pause(pause)
+
+
+class NotLooked(ApiError):
+    """There was nothing to look with; nothing was sent."""
+
+    can_repeat = True
+
+    def __str__(self) -> str:
+        return self.said
 
 
 class Schedule:

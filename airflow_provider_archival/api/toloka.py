@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from airflow_provider_archival.api.clean import bounded, json_words, name_of, shorten, word_of
+from airflow_provider_archival.api.flow import Flow, ask
 from airflow_provider_archival.api.http import (
     Repeat,
     Request,
@@ -173,6 +174,14 @@ class Pages(Generic[Item]):
         if page.has_more and self._taken + 1 >= MOST_PAGES:
             raise ValueError(f"a list of more than {MOST_PAGES} pages")
         return page
+
+
+def all_of(pages: Pages[Item]) -> Flow[list[Item]]:
+    """Go through all pages, and return what is on them."""
+    found: list[Item] = []
+    while pages.next is not None:
+        found += pages.take((yield from ask(pages.next)))
+    return found
 
 
 def archive_project(project_id: str) -> Request[TolokaOperation | None]:

@@ -1,45 +1,32 @@
-"""The one place that sends: authentication, repeats, errors in Airflow's terms, masking, waiting."""
+"""The one place that sends: connections looked up, authentication, repeats, files, waiting."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import urljoin
-from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowNotFoundException,
-    BaseHook,
-    mask_secret,
-)
+from airflow.providers.common.compat.sdk import AirflowFailException
 from tenacity import AsyncRetrying, Retrying
 
 from airflow_provider_archival.api import http
+from airflow_provider_archival.api.flow import Flow, ahold, hold
 from airflow_provider_archival.api.http import ApiError, Repeat, Request, Response
-from airflow_provider_archival.api.limits import RateLimit
-from airflow_provider_archival.api.polling import NEVER_SEEN, Job, Wait
-from airflow_provider_archival.api.urls import hidden, secrets_in, without_queries
-from airflow_provider_archival.api.voices import Voice, storages
-from airflow_provider_archival.exceptions import (
-    BadInput,
-    ConnectionNotFound,
-    JobTimeout,
-    ServiceFault,
-    ServiceRefusal,
-)
+from airflow_provider_archival.api.jobs import JobKind
+from airflow_provider_archival.api.polling import TIMEOUT, Job, Wait, watch
+from airflow_provider_archival.hooks.answers import Answers
+from airflow_provider_archival.hooks.async_transport import AsyncTransport
 from airflow_provider_archival.hooks.auth import ClientCredentials, Wire, renewing
-from airflow_provider_archival.hooks.hosts import is_loopback_url, is_url, origin_of
+from airflow_provider_archival.hooks.channels import Channel, channel_of, held
+from airflow_provider_archival.hooks.fetching import follow_file
+from airflow_provider_archival.hooks.hosts import origin_of
 from airflow_provider_archival.hooks.pace import gate, limiter
-from airflow_provider_archival.hooks.repeats import Policy
+from airflow_provider_archival.hooks.sending import as_answered, check, mask, read, whole, wire_of
 from airflow_provider_archival.hooks.site import Site, extra_is_usable
-from airflow_provider_archival.hooks.transports import AsyncTransport, SyncTransport
+from airflow_provider_archival.hooks.sync_transport import SyncTransport
 
 T = TypeVar("T")
 J = TypeVar("J", bound=Job)
@@ -47,33 +34,8 @@ J = TypeVar("J", bound=Job)
 ATTEMPTS = 5
 """How often a request is sent, at most, while the faults are passing ones."""
 
-_LASTING = (
-    http.BadRequest,
-    http.Conflict,
-    http.Forbidden,
-    http.NotAuthenticated,
-    http.NotFollowed,
-    http.NotFound,
-)
-_REDIRECTS, _MAX_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
 
-
-@dataclass
-class _Channel:
-    """What the users of one connection share on one event loop."""
-
-    users: int = 0
-    site: Site | None = None
-    transports: list[AsyncTransport] = field(default_factory=list)
-    """The last is in use; those before it, of a connection that was changed, may have a request under way."""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-_Channels = dict[tuple[type, str], _Channel]
-_channels: WeakKeyDictionary[asyncio.AbstractEventLoop, _Channels] = WeakKeyDictionary()
-
-
-class ServiceHook(BaseHook):
+class ServiceHook(Answers):
     """
     What the hooks of both services share: it carries a :class:`~airflow_provider_archival.api.http.Request`.
 
@@ -81,56 +43,17 @@ class ServiceHook(BaseHook):
     :raises BadInput: that is nothing
     """
 
-    conn_name_attr: ClassVar[str]
-    service: ClassVar[str]
-    job_word: ClassVar[str]
     most_per_second: ClassVar[int | None] = None
     """How many requests a second a process sends at most."""
 
     def __init__(self, conn_id: str) -> None:
-        super().__init__()
-        if not isinstance(conn_id, str) or conn_id.strip().lower() in ("", "none"):
-            raise BadInput(
-                f"{self.conn_name_attr} is {conn_id!r}, which names no connection. If it is a template, look"
-                " what the task or parameter before it gave; the default connection does not stand in for it."
-            )
-        self._conn_id = conn_id.strip()
-        self._site: Site | None = None
+        super().__init__(conn_id)
         self._transport: SyncTransport | None = None
-        self.deadline: float | None = None
-        """Until when calls may pause, in epoch seconds; None for a day from each call's begin."""
-        self.patience: float | None = None
-        """The longest pause, in seconds, that a call makes before it raises; None for any."""
 
-    def site_of(self, connection: Any, extra: Mapping[str, Any]) -> Site:
-        """Read a connection; ``extra`` is its extra as a dict."""
-        raise NotImplementedError
-
-    def voice_of_files(self) -> Voice:
-        """Return what says whether an error in a file's place is the word of whoever keeps the file."""
-        return storages
-
-    def advice(self, error: ApiError) -> str:
-        """Say what a person can do about an error."""
-        if isinstance(error, http.NotFollowed):
-            return "Ask the service's support why it points there."
-        if isinstance(error, http.Redirected):
-            return (
-                f"Check the host of connection '{self._conn_id}', and whether a login page or a proxy is on"
-                " the way: credentials are never sent elsewhere."
-            )
-        if isinstance(error, (http.NotConnected, http.AnswerLost)):
-            return (
-                f"Check that the host of connection '{self._conn_id}' is right and can be reached from here."
-            )
-        if isinstance(error, (http.ServiceUnavailable, http.TooManyRequests)):
-            return "This usually passes; the next try may succeed."
-        if isinstance(error, http.UnreadableAnswer):
-            return (
-                "Something else may answer in the service's place, such as a proxy, a login page or its own"
-                " edge. This usually passes; where it does not, check how the host is reached from here."
-            )
-        return ""
+    @property
+    def base_url(self) -> str:
+        """Where the connection points."""
+        return (self._site or self._look_up()).base_url
 
     # --- now ---
 
@@ -148,11 +71,35 @@ class ServiceHook(BaseHook):
         :raises ConnectionNotUsable: the Airflow connection is incomplete
         """
         try:
-            retrying = Retrying(**self._policy(request, attempts))
-            value: T = retrying(self._call_once, request)
+            value: T = Retrying(**self._policy(request, attempts))(self._call_once, request)
             return value
         except ApiError as error:
-            raise self._in_airflows_terms(error) from None
+            raise self.in_airflows_terms(error) from None
+
+    def follow(
+        self,
+        flow: Flow[T],
+        *,
+        attempts: int = ATTEMPTS,
+        may_start: bool = False,
+        sleep: Callable[[float], object] | None = None,
+    ) -> T:
+        """
+        Hold a talk of several requests, each sent as :meth:`call` does.
+
+        :param flow: yields the requests
+        :param attempts: how often each is sent at most
+        :param may_start: whether it may start a job; one that does, and may not, is a mistake
+        :param sleep: sleeps for so many seconds
+        :raises ApiError: what the service answered, where the talk does not take it
+        """
+
+        def send(request: Request[Any]) -> Any:
+            check(request, may_start)
+            with as_answered():
+                return self.call(request, attempts=attempts)
+
+        return hold(flow, send, sleep or time.sleep)
 
     def repeated(self, what: Callable[[], T], name: str) -> T:
         """
@@ -183,7 +130,7 @@ class ServiceHook(BaseHook):
 
     def _send(self, request: Request[Any]) -> Response:
         site = self._site or self._look_up()
-        wire, door = _wire(site, request), gate(self._conn_id, site.base_url)
+        wire, door = wire_of(site, request), gate(self._conn_id, site.base_url)
         if (turn := door.check(request)) > 0:
             time.sleep(turn)
         if self.most_per_second:
@@ -201,7 +148,7 @@ class ServiceHook(BaseHook):
                 if isinstance(step, ClientCredentials):
                     with renewing():
                         step.accept(transport.send(step.token_request()))
-                    _mask(site)
+                    mask(site)
                     step = next(flow)
                 else:
                     step = flow.send(transport.send(step, **how))
@@ -221,59 +168,38 @@ class ServiceHook(BaseHook):
         :raises ServiceRefusal: the file can't be had from there
         :raises ServiceFault: it can't be had now, or was cut off
         """
-        seen = [url]
         try:
-            for _ in range(_MAX_REDIRECTS):
-                request = Request("GET", url, lambda response: None, voice=self.voice_of_files())
-                _mask_all(secrets_in([url]))
-                response = self._fetch_once(url, sink)
-                if response.status not in _REDIRECTS or not response.headers.get("location"):
-                    _read(response, request, self._site)
-                    if what := _no_file(response):
-                        raise http.UnreadableAnswer(f"GET {url}", (what,), response.status)
-                    return
-                url = urljoin(url, response.headers["location"])
-                seen.append(url)
-            raise http.Redirected(f"GET {url}", ("too many redirects",), response.status)
+            follow_file(self, url, sink)
         except ApiError as error:
-            # The queries may be signatures, and services and clients repeat them in their words.
-            error.messages = tuple(hidden(text, secrets_in(seen)) for text in error.messages)
-            error.request_line = hidden(error.request_line, secrets_in(seen))
-            raise self._in_airflows_terms(error) from None
+            raise self.in_airflows_terms(error) from None
 
     def is_own(self, url: str) -> bool:
         """Say whether a URL has the scheme, host and port of the connection or of its ``file_host``."""
         site = self._site or self._look_up()
         return origin_of(url) in {origin_of(own) for own in (site.base_url, site.file_url) if own}
 
-    def _fetch_once(self, url: str, sink: Callable[[bytes], object]) -> Response:
-        if not is_url(url):
-            raise http.UnreadableAnswer(f"GET {url}", ("this is no URL",))
-        is_own = self.is_own(url)
-        assert self._transport is not None
+    def send_for_file(self, url: str, sink: Callable[[bytes], object], *, is_own: bool) -> Response:
+        """Ask for a file once, with credentials where it is the site's own."""
         wire = Wire("GET", url)
         if is_own:
-            response = self._drive(wire, sink=sink)
-        elif not url.lower().startswith("https://") and not is_loopback_url(url):
-            raise http.NotFollowed(f"GET {url}", ("only https:// is taken from another host",))
-        else:
-            response = self._transport.send(wire, sink=sink)
-        try:
-            urljoin(url, response.headers.get("location"))
-        except ValueError:
-            raise http.UnreadableAnswer(f"GET {url}", ("redirected to what is no URL",)) from None
-        return response
+            return self._drive(wire, sink=sink)
+        assert self._transport is not None
+        return self._transport.send(wire, sink=sink)
+
+    def read_file(self, response: Response, request: Request[None]) -> None:
+        """Raise the error that an answer in a file's place means."""
+        read(response, request, self._site)
 
     def _look_up(self) -> Site:
         try:
-            connection = _whole(self.get_connection(self._conn_id))
+            connection = whole(self.get_connection(self._conn_id))
         except AirflowFailException:
             raise
         except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
             raise self._not_found(error) from None
         extra_is_usable(self._conn_id, connection.extra)
         site = self.site_of(connection, connection.extra_dejson or {})
-        _mask(site)
+        mask(site)
         if site != self._site:
             self.close()
             self._site, self._transport = site, SyncTransport(site)
@@ -288,31 +214,32 @@ class ServiceHook(BaseHook):
 
         :meth:`acall` works without it too; a trigger that holds it pays for one look-up and one session only.
         """
-        channels = _channels.setdefault(asyncio.get_running_loop(), {})
-        key = (type(self), self._conn_id)
-        channel = channels.setdefault(key, _Channel())
-        channel.users += 1
-        try:
+        async with held(type(self), self._conn_id):
             yield
-        finally:
-            channel.users -= 1
-            if not channel.users:
-                channels.pop(key, None)
-                for transport in channel.transports:
-                    await transport.close()
 
     async def acall(self, request: Request[T], *, attempts: int = ATTEMPTS) -> T:
         """:meth:`call` for an event loop, which it never blocks."""
         async with self.connected():
-            channel = _channels[asyncio.get_running_loop()][type(self), self._conn_id]
+            channel = channel_of(type(self), self._conn_id)
             try:
                 retrying = AsyncRetrying(**self._policy(request, attempts, channel))
                 value: T = await retrying(self._acall_once, request, channel)
                 return value
             except ApiError as error:
-                raise self._in_airflows_terms(error, channel.site) from None
+                raise self.in_airflows_terms(error, channel.site) from None
 
-    async def _acall_once(self, request: Request[T], channel: _Channel) -> T:
+    async def afollow(self, flow: Flow[T], *, attempts: int = ATTEMPTS) -> T:
+        """:meth:`follow` for an event loop, which it never blocks; it starts no job."""
+
+        async def send(request: Request[Any]) -> Any:
+            check(request, may_start=False)
+            with as_answered():
+                return await self.acall(request, attempts=attempts)
+
+        async with self.connected():
+            return await ahold(flow, send, asyncio.sleep)
+
+    async def _acall_once(self, request: Request[T], channel: Channel) -> T:
         known = channel.site
         try:
             return self._heard(await self._asend(request, channel), request, channel.site)
@@ -321,14 +248,14 @@ class ServiceHook(BaseHook):
                 raise
             return self._heard(await self._asend(request, channel), request, channel.site)
 
-    async def _asend(self, request: Request[Any], channel: _Channel) -> Response:
+    async def _asend(self, request: Request[Any], channel: Channel) -> Response:
         site = channel.site or await self._alook_up(channel, None)
         transport, door = channel.transports[-1], gate(self._conn_id, site.base_url)
         if (turn := door.check(request)) > 0:
             await asyncio.sleep(turn)
         if self.most_per_second and not request.is_urgent:
             await limiter(self._conn_id, self.most_per_second).try_acquire_async()
-        flow = site.auth.flow(_wire(site, request))
+        flow = site.auth.flow(wire_of(site, request))
         try:
             step = next(flow)
             while True:
@@ -338,7 +265,7 @@ class ServiceHook(BaseHook):
                         if step.is_stale:
                             with renewing():
                                 step.accept(await transport.send(step.token_request()))
-                            await asyncio.to_thread(_mask, site)
+                            await asyncio.to_thread(mask, site)
                     step = next(flow)
                 else:
                     step = flow.send(await transport.send(step))
@@ -346,13 +273,13 @@ class ServiceHook(BaseHook):
             answer: Response = done.value
             return answer
 
-    async def _alook_up(self, channel: _Channel, known: Site | None) -> Site:
+    async def _alook_up(self, channel: Channel, known: Site | None) -> Site:
         """Read the connection, unless somebody else has just done so."""
         async with channel.lock:
             if channel.site is not None and channel.site is not known:
                 return channel.site
             try:
-                connection = _whole(await get_async_connection(self._conn_id, hook=self))
+                connection = whole(await get_async_connection(self._conn_id, hook=self))
             except AirflowFailException:
                 raise
             except Exception as error:  # noqa: BLE001 (whatever a secrets backend raises)
@@ -360,164 +287,29 @@ class ServiceHook(BaseHook):
             extra_is_usable(self._conn_id, connection.extra)
             site = self.site_of(connection, await get_async_extra_dejson(connection) or {})
             if site != channel.site:
-                await asyncio.to_thread(_mask, site)
+                await asyncio.to_thread(mask, site)
                 channel.transports.append(await AsyncTransport.open(site))
                 channel.site = site
             return site
 
-    # --- both ---
-
-    def _policy(
-        self, request: Request[Any], attempts: int, channel: _Channel | None = None
-    ) -> dict[str, Any]:
-        def tell(error: ApiError, pause: float, attempt: int) -> None:
-            said = self._scrubbed(error, channel.site if channel else None)
-            self.log.warning(
-                "%s: %s; sending it again in %.1f s (attempt %d of %d)",
-                *(self.service, said, pause, attempt, attempts),
-            )
-
-        return Policy(request, attempts, self.deadline, self.patience, tell).for_tenacity
-
-    def _heard(self, response: Response, request: Request[T], site: Site | None) -> T:
-        """Read an answer, and what it says of limits."""
-        door = gate(self._conn_id, site.base_url if site else "")
-        try:
-            value = _read(response, request, site)
-        except http.TooManyRequests as error:
-            if line := door.refused(request, error):
-                self.log.warning("%s: %s", self.service, line)
-            raise
-        if line := door.answered(request, RateLimit.of(response)):
-            self.log.warning("%s: %s", self.service, line)
-        return value
-
-    def _in_airflows_terms(self, error: ApiError, site: Site | None = None) -> ServiceFault:
-        kind = ServiceRefusal if isinstance(error, _LASTING) else ServiceFault
-        scrubbed = self._scrubbed(error, site)
-        return kind(f"{self.service}: {scrubbed} {self.advice(scrubbed)}".rstrip(), scrubbed)
-
-    def _scrubbed(self, error: ApiError, site: Site | None = None) -> ApiError:
-        site = site or self._site
-        if site is not None:
-            error.messages = tuple(without_queries(site.scrub(text)) for text in error.messages)
-            error.request_line = site.scrub(error.request_line)
-            error.args = (error.request_line, error.messages, error.status, error.retry_after)
-        return error
-
-    def _not_found(self, error: Exception) -> ConnectionNotFound:
-        # What a secrets backend says may hold what it was asked with: its kind is enough.
-        why = "" if isinstance(error, AirflowNotFoundException) else f" ({type(error).__name__})"
-        return ConnectionNotFound(
-            f"There is no Airflow connection '{self._conn_id}', or it can't be read just now{why}: a secrets"
-            " backend that was away for a moment looks like that, and a retry will do. Else add it (Admin >"
-            f" Connections, or the environment variable AIRFLOW_CONN_{self._conn_id.upper()}) where workers"
-            " and triggerer see it, or name another one."
-        )
-
     # --- waiting ---
 
-    def wait_for(self, look: Callable[[], J], job: J, wait: Wait, limit: str = "timeout") -> J:
+    def wait_for(self, kind: JobKind[J], job_id: str, poll_interval: float, timeout: float) -> J:
         """
         Look at a job again and again until it ends, through any number of passing faults.
 
-        :param look: looks once, through :meth:`call` with one attempt
-        :param job: the job as far as it is known
-        :param wait: the schedule and the deadline
-        :param limit: the limit that set the deadline, in words
+        :param kind: what it is
+        :param job_id: its id
+        :param poll_interval: the longest pause between two looks, in seconds
+        :param timeout: seconds to wait at most
         :raises JobTimeout: the job did not end in time; it goes on at the service
         :raises ServiceRefusal: looking can't succeed any more
         """
-        while True:
-            try:
-                job = look()
-            except ServiceFault as fault:
-                if wait.ends_with(fault.error):
-                    raise
-                line = wait.failed(fault.error)
-            else:
-                line = wait.saw(job)
-            if line:
-                self.log.info("%s", line)
-            if job.is_final:
-                return job
-            pause = wait.pause()
-            if pause is None:
-                raise self.timed_out(job, wait.story, limit)
-            time.sleep(pause)
-
-    def timed_out(self, job: Job, story: str | None = None, limit: str = "timeout") -> JobTimeout:
-        """
-        Return the error for a job that did not end in time.
-
-        :param job: the job as it was seen last
-        :param story: what the wait says of it, see :attr:`~airflow_provider_archival.api.polling.Wait.story`
-        :param limit: which limit ended the wait, in words
-        """
-        story = story or f"It was {job.status} when last seen."
-        advice = f"give it a longer {limit.partition(' ')[0]}, or look there why it takes so long"
-        if story.startswith(NEVER_SEEN):
-            advice = "see to it that it can be looked at from here; a retry goes on with it"
-        return JobTimeout(
-            f"{self.name_of(job.id)} did not end in time. {story.rstrip('.')}. It goes on at {self.service};"
-            f" this wait had a {limit}. What to do: {advice}.",
-            job.to_dict(),
-        )
-
-    @classmethod
-    def name_of(cls, job_id: str) -> str:
-        """Return a job's name for the log, such as ``Jira task 10010``."""
-        return f"{cls.service} {cls.job_word} {job_id}"
-
-
-def _whole(connection: Any) -> Any:
-    """Return a connection once its secrets were read: Airflow 2 decrypts them only then."""
-    _ = connection.password, connection.extra
-    return connection
-
-
-def _wire(site: Site, request: Request[Any]) -> Wire:
-    headers = {"Accept": "application/json"}
-    body = None
-    if request.json is not None:
-        headers["Content-Type"] = "application/json"
-        body = json.dumps(request.json).encode()
-    return Wire(request.method, site.base_url + request.target, headers, body)
-
-
-def _read(response: Response, request: Request[T], site: Site | None) -> T:
-    """Read a response; where that is an error, its words show no secret that the service repeats."""
-    try:
-        return request.read(response)
-    except ApiError as error:
-        if site is None:
-            raise
-        body = site.scrub(response.body.decode("utf-8", "surrogateescape"))
-        clean = replace(response, body=body.encode("utf-8", "surrogateescape"))
-        try:
-            request.read(clean)
-        except ApiError as scrubbed:
-            raise scrubbed from None
-        error.messages = ()
-        error.args = (error.request_line, (), error.status, error.retry_after)
-        raise error from None
-
-
-def _no_file(response: Response) -> str:
-    """Say what a good answer has in the place of a file; empty where the file has gone to the sink."""
-    if response.is_html:
-        return "a web page, perhaps to sign in, instead of the file"
-    if response.status != 200:
-        return f"only HTTP 200 brings a whole file, and this is {response.status}"
-    said = " ".join(http.messages_of(response)) if response.body else ""
-    return said and f"something else instead of the file: {said}"
-
-
-def _mask(site: Site) -> None:
-    _mask_all(site.secrets)
-
-
-def _mask_all(secrets: Iterable[str]) -> None:
-    for secret in secrets:
-        if secret:
-            mask_secret(secret)
+        job = kind.unseen(job_id)
+        wait = Wait(self.name_of(job_id), poll_interval, time.time() + timeout)
+        outcome = self.follow(watch(kind.looker(job), job, wait), attempts=1)
+        if outcome.error is not None:
+            raise self.in_airflows_terms(outcome.error)
+        if outcome.how == TIMEOUT or outcome.job is None:
+            raise self.timed_out(outcome.job or job, outcome.message, f"timeout of {timeout:g} s")
+        return outcome.job

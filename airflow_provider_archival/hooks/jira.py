@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from airflow_provider_archival.api import http, jira
+from airflow_provider_archival.api import http, jira, jira_flows
+from airflow_provider_archival.api.flow import Flow
 from airflow_provider_archival.api.http import ApiError
 from airflow_provider_archival.api.jira import ArchiveReport, ExportFilter, JiraTask
-from airflow_provider_archival.api.polling import Wait
+from airflow_provider_archival.api.jira_flows import lacks_scope
+from airflow_provider_archival.api.jobs import JIRA_TASK, cancelled_task
 from airflow_provider_archival.api.voices import Voice, jiras_or_storages
 from airflow_provider_archival.exceptions import ServiceRefusal
 from airflow_provider_archival.hooks.auth import Auth, ClientCredentials, HeaderAuth
 from airflow_provider_archival.hooks.base import ServiceHook
 from airflow_provider_archival.hooks.hosts import checked_url, file_url, gateway_url, jira_url
 from airflow_provider_archival.hooks.site import Extra, Site, token_of, wrong_field
+
+T = TypeVar("T")
 
 DEFAULT_GATEWAY = "https://api.atlassian.com"
 DEFAULT_TOKEN_URL = "https://auth.atlassian.com/oauth/token"  # noqa: S105 (an address, no secret)
@@ -112,11 +115,7 @@ class JiraCloudHook(ServiceHook):
         :param timeout: seconds to wait at most
         :raises JobTimeout: it did not end in time; it goes on at Jira
         """
-        known = JiraTask(jira.task_id_of(task_id), "not seen yet")
-        wait = Wait(self.name_of(known.id), poll_interval, time.time() + timeout)
-        return self.wait_for(
-            lambda: self.call(jira.get_task(known.id), attempts=1), known, wait, f"timeout of {timeout:g} s"
-        )
+        return self.wait_for(JIRA_TASK, jira.task_id_of(task_id), poll_interval, timeout)
 
     def cancel_task(self, task_id: str) -> bool:
         """
@@ -125,40 +124,17 @@ class JiraCloudHook(ServiceHook):
         :return: True when Jira took the wish (the task may still end otherwise); False when it had ended
             already
         """
-        try:
-            self.call(jira.cancel_task(task_id))
-        except ServiceRefusal as refusal:
-            if isinstance(refusal.error, http.BadRequest) and refusal.error.status == 400:
-                return False
-            raise
-        return True
+        return self._talk(cancelled_task(JiraTask(jira.task_id_of(task_id), "not seen yet")))
 
     def count_issues(self, jql: str) -> int:
         """Count the issues that a JQL matches; an estimate that may miss recent changes."""
-        count = self.call(jira.count_issues(jql))
-        if not count:
-            # Jira takes wrong credentials for nobody's here, and nobody sees no issues.
-            self.check_login()
-        return count
+        return self._talk(jira_flows.count(jql))
 
-    def check_login(self) -> None:
-        """
-        Raise where Jira takes the caller for nobody.
-
-        A token needs no scope for that which archiving does not need: whoever says that it lacks one has
-        taken it, and who is an admin is somebody.
-        """
+    def _talk(self, flow: Flow[T]) -> T:
         try:
-            self.call(jira.myself())
-        except ServiceRefusal as refusal:
-            if not _lacks_scope(refusal.error) and not self._is_admin():
-                raise
-
-    def _is_admin(self) -> bool:
-        try:
-            return self.call(jira.is_admin())
-        except ServiceRefusal:
-            return False
+            return self.follow(flow)
+        except ApiError as error:
+            raise self.in_airflows_terms(error) from None
 
     def search_issues(self, jql: str, max_results: int = 50) -> tuple[str, ...]:
         """
@@ -183,7 +159,7 @@ class JiraCloudHook(ServiceHook):
         try:
             return f" as {self.call(jira.myself())}"
         except ServiceRefusal as refusal:
-            if not _lacks_scope(refusal.error):
+            if not lacks_scope(refusal.error):
                 raise
             return " (the token does not tell who it is)"
 
@@ -191,7 +167,7 @@ class JiraCloudHook(ServiceHook):
         return jiras_or_storages
 
     def advice(self, error: ApiError) -> str:
-        if isinstance(error, (http.NotAuthenticated, http.Forbidden)) and _lacks_scope(error):
+        if isinstance(error, (http.NotAuthenticated, http.Forbidden)) and lacks_scope(error):
             return (
                 f"The token of connection '{self._conn_id}' lacks a scope: this needs {error.scopes}. Give it"
                 " that scope, then clear this task."
@@ -278,8 +254,3 @@ class JiraCloudHook(ServiceHook):
             chunk = issue_ids_or_keys[start : start + jira.MAX_KEYS_PER_REQUEST]
             report += self.call(request(chunk))
         return report
-
-
-def _lacks_scope(error: ApiError) -> bool:
-    """Say whether a refusal is about what a token may do, and not about who it is."""
-    return isinstance(error, (http.NotAuthenticated, http.Forbidden)) and "scope" in error.said.lower()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from airflow_provider_archival.api import http, toloka
-from airflow_provider_archival.api.batches import OperationBatch
 from airflow_provider_archival.api.http import ApiError
-from airflow_provider_archival.api.polling import Wait
+from airflow_provider_archival.api.jobs import TOLOKA_OPERATION
 from airflow_provider_archival.api.toloka import (
     Pages,
     TolokaOperation,
@@ -18,13 +16,11 @@ from airflow_provider_archival.api.toloka import (
     TolokaProject,
 )
 from airflow_provider_archival.hooks.auth import HeaderAuth
-from airflow_provider_archival.hooks.base import ATTEMPTS, ServiceHook
+from airflow_provider_archival.hooks.base import ServiceHook
 from airflow_provider_archival.hooks.hosts import toloka_url
 from airflow_provider_archival.hooks.site import Extra, Site, token_of
 
 ENVIRONMENTS = {"production": "https://toloka.dev", "sandbox": "https://sandbox.toloka.dev"}
-# The pools or trainings of more take a look of their own: one look sends no more than 20 requests.
-_MOST_AT_FIRST = 2000
 _FIELDS = ("environment", "auth_scheme", "url", "token")
 _PREFIXES = ("extra__toloka__",)
 # The official client's rule: such a token is an API key, any other an OAuth token.
@@ -63,8 +59,6 @@ class TolokaHook(ServiceHook):
     def __init__(self, toloka_conn_id: str = default_conn_name) -> None:
         super().__init__(toloka_conn_id)
         self.toloka_conn_id = toloka_conn_id
-        self._members: dict[str, set[str]] = {}
-        """The pools or trainings of a batch's project: they are listed once."""
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -104,26 +98,6 @@ class TolokaHook(ServiceHook):
         """Start an operation of a type such as ``POOL.ARCHIVE``; None when there is nothing to do."""
         return self.call(toloka.start(type, id))
 
-    def get_batch(self, batch: OperationBatch, *, attempts: int = ATTEMPTS) -> OperationBatch:
-        """
-        Look at many operations, 500 a request; :meth:`aget_batch` for an event loop.
-
-        With one attempt, the first look at a large project lists no more than what is in it.
-        """
-        if batch.id not in self._members:
-            self._members[batch.id] = {one.id for one in self._all(batch.members(), attempts)}
-            if attempts == 1 and len(self._members[batch.id]) > _MOST_AT_FIRST:
-                return batch
-        return batch.seen(self._all(batch.operations(), attempts), self._members[batch.id])
-
-    async def aget_batch(self, batch: OperationBatch) -> OperationBatch:
-        """:meth:`get_batch`, with one attempt."""
-        if batch.id not in self._members:
-            self._members[batch.id] = {one.id for one in await self._aall(batch.members())}
-            if len(self._members[batch.id]) > _MOST_AT_FIRST:
-                return batch
-        return batch.seen(await self._aall(batch.operations()), self._members[batch.id])
-
     def get_operation(self, operation_id: str) -> TolokaOperation:
         """Look at an operation."""
         return self.call(toloka.get_operation(operation_id))
@@ -139,14 +113,7 @@ class TolokaHook(ServiceHook):
         :param timeout: seconds to wait at most
         :raises JobTimeout: it did not end in time; it goes on at Toloka
         """
-        known = TolokaOperation(operation_id, "unknown", "not seen yet")
-        wait = Wait(self.name_of(operation_id), poll_interval, time.time() + timeout)
-        return self.wait_for(
-            lambda: self.call(toloka.get_operation(operation_id), attempts=1),
-            known,
-            wait,
-            f"timeout of {timeout:g} s",
-        )
+        return self.wait_for(TOLOKA_OPERATION, operation_id, poll_interval, timeout)
 
     def list_operations(
         self, *, type: str | None = None, status: str | None = None, submitted_gte: str | None = None
@@ -223,12 +190,6 @@ class TolokaHook(ServiceHook):
             conn_id=self._conn_id,
         )
 
-    def _all(self, pages: Pages[Item], attempts: int = ATTEMPTS) -> Iterator[Item]:
+    def _all(self, pages: Pages[Item]) -> Iterator[Item]:
         while pages.next is not None:
-            yield from pages.take(self.call(pages.next, attempts=attempts))
-
-    async def _aall(self, pages: Pages[Item]) -> list[Item]:
-        found: list[Item] = []
-        while pages.next is not None:
-            found += pages.take(await self.acall(pages.next, attempts=1))
-        return found
+            yield from pages.take(self.call(pages.next))

@@ -6,6 +6,9 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
+LONGEST = 10 * 365 * 24 * 60 * 60.0
+"""The longest wait, in seconds: ten years. What is beyond that is no date that Airflow could keep."""
+
 _BACKSTOP = 60.0
 """What is added to a deferral's time, in seconds, so that the trigger's own end comes first."""
 
@@ -32,7 +35,8 @@ class Deadline:
     @property
     def of_deferral(self) -> timedelta:
         """How long a deferral may last: the trigger ends by itself, unless nobody runs it."""
-        return timedelta(seconds=max(self.left + (0.0 if self.is_airflows else _BACKSTOP), 1.0))
+        left = self.left + (0.0 if self.is_airflows else _BACKSTOP)
+        return timedelta(seconds=min(max(left, 1.0), LONGEST))
 
     @classmethod
     def of(cls, started: float, end_time: float, execution_timeout: timedelta | None) -> Deadline:

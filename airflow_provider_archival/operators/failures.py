@@ -3,18 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_archival.api.polling import NEVER_SEEN
-from airflow_provider_archival.exceptions import JobError, JobGone, JobNotWatched, JobTimeout, WatchRefused
+from airflow_provider_archival.api.batches import OperationBatch
+from airflow_provider_archival.api.jira import JiraTask
+from airflow_provider_archival.api.polling import GONE, NEVER_SEEN, REFUSED, TIMEOUT, UNWATCHED
+from airflow_provider_archival.api.toloka import TolokaOperation
+from airflow_provider_archival.engine.driver import BLOCKED, FAILED, PAUSED, TOO_LATE, BadEnd
+from airflow_provider_archival.exceptions import (
+    CountsDoNotAddUp,
+    JiraTaskCancelled,
+    JiraTaskDead,
+    JiraTaskFailed,
+    JobError,
+    JobGone,
+    JobNotWatched,
+    JobTimeout,
+    PoolsNotArchived,
+    TolokaOperationFailed,
+    TooManyIssues,
+    WatchRefused,
+)
+from airflow_provider_archival.plans.base import Cause, Stop
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow_provider_archival.api.polling import Job
+    from airflow_provider_archival.engine.state import Run
     from airflow_provider_archival.hooks.base import ServiceHook
+
+_JIRA_TASKS: dict[str, type[JobError]] = {"CANCELLED": JiraTaskCancelled, "DEAD": JiraTaskDead}
+
+
+def stopped(stop: Stop) -> Exception:
+    """Return the error for a run that must not go on."""
+    if stop.cause is Cause.TOO_MANY_ISSUES:
+        return TooManyIssues(stop.message)
+    if stop.cause is Cause.COUNTS_DIFFER:
+        return CountsDoNotAddUp(stop.message)
+    return PoolsNotArchived(stop.message, stop.details)
+
+
+def ended(end: BadEnd, hook: ServiceHook, run: Run[Any, Any], limit: str) -> Exception:
+    """
+    Return the error for a try that ended badly.
+
+    :param run: the run as it stands
+    :param limit: the limit of its time, in words
+    """
+    message = str(hook.in_airflows_terms(end.error)) if end.error else end.message
+    if end.how == FAILED:
+        return failed(hook, end.job)
+    if end.how == TIMEOUT:
+        return hook.timed_out(end.job, message or None, limit)
+    if end.how == GONE:
+        return gone(hook, end.job)
+    if end.how == REFUSED:
+        return refused(hook, end.job, message)
+    if end.how == UNWATCHED:
+        return unwatched(hook, end.job, message)
+    if end.how == BLOCKED:
+        return blocked_too_long(hook, run.blocker or run.last_blocker, message or None)
+    if end.how == TOO_LATE:
+        return too_late(hook, limit, run.jobs)
+    assert end.how == PAUSED
+    return paused_too_long(hook, message, limit)
+
+
+def failed(hook: ServiceHook, job: Any) -> JobError:
+    """Return the error for a job of our own that ended badly."""
+    if isinstance(job, OperationBatch):
+        message = (
+            f"{job.counts['FAIL']} of {job.expected} Toloka operations ({job.type} in project"
+            f" {job.project_id}) ended FAIL. Toloka says: {job.said}. A retry submits new ones"
+            " for these only."
+        )
+        return TolokaOperationFailed(message, job.to_dict())
+    what, kind = "", JobError
+    if isinstance(job, TolokaOperation):
+        what, kind = f" ({job.type} of {dict(job.parameters)})", TolokaOperationFailed
+    elif isinstance(job, JiraTask):
+        kind = _JIRA_TASKS.get(job.status, JiraTaskFailed)
+    return kind(
+        f"{hook.name_of(job.id)}{what} ended {job.status}. {hook.service} says: {job.said}. A retry submits a"
+        " new one.",
+        job.to_dict(),
+    )
 
 
 def gone(hook: ServiceHook, job: Job) -> JobError:

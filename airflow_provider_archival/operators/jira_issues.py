@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_archival.api import jira
+from airflow_provider_archival.api.http import Request
 from airflow_provider_archival.api.jira import ArchiveReport
+from airflow_provider_archival.api.jobs import JIRA_TASK
 from airflow_provider_archival.exceptions import BadInput, JiraPartialError
-from airflow_provider_archival.operators.chunks import Chunks
-from airflow_provider_archival.operators.jira_tasks import DEFAULT_CONN_ID
-from airflow_provider_archival.operators.parsing import names_of
-from airflow_provider_archival.operators.progress import store_of
+from airflow_provider_archival.operators.base import PlanOperator
+from airflow_provider_archival.operators.parsing import DEFAULT_JIRA_CONN_ID, names_of
+from airflow_provider_archival.plans.jira_issues import IssuesByKey
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_archival.hooks.jira import JiraCloudHook
+    from airflow_provider_archival.engine.state import Run
+    from airflow_provider_archival.operators.drivers import InWorker
 
 _REASONS = {
     jira.NOTHING_VALID: "Jira does not tell which it is: a subtask (archive the parent), in an unlicensed"
@@ -35,11 +31,19 @@ _REASONS = {
 }
 
 
-class _IssuesByKeyOperator(BaseOperator):
+class _IssuesByKeyOperator(PlanOperator):
     """What archiving and unarchiving by key have in common."""
 
     template_fields: Sequence[str] = ("issue_ids_or_keys", "jira_conn_id")
+    kind = JIRA_TASK
+    has_chunks = True
     done_word: ClassVar[str]
+
+    @staticmethod
+    def request(issue_ids_or_keys: Sequence[str]) -> Request[ArchiveReport]:
+        """Return the request for a chunk."""
+        raise NotImplementedError
+
     done_before: ClassVar[re.Pattern[str]]
     """What Jira may say of issues with which nothing is to be done: its reference leaves that open."""
 
@@ -47,10 +51,9 @@ class _IssuesByKeyOperator(BaseOperator):
         self,
         *,
         issue_ids_or_keys: Any,
-        jira_conn_id: str = DEFAULT_CONN_ID,
+        jira_conn_id: str = DEFAULT_JIRA_CONN_ID,
         fail_on_partial_error: bool = True,
         max_concurrent_requests: int = 1,
-        durable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,100 +65,46 @@ class _IssuesByKeyOperator(BaseOperator):
         if max_concurrent_requests < 1:
             raise ValueError(f"max_concurrent_requests must be 1 or more; got {max_concurrent_requests}")
         self.max_concurrent_requests = max_concurrent_requests
-        self.durable = durable
 
-    def send(self, hook: JiraCloudHook, issue_ids_or_keys: list[str]) -> ArchiveReport:
-        """Ask Jira."""
-        raise NotImplementedError
-
-    def execute(self, context: Context) -> dict[str, Any]:
+    def plan(self) -> IssuesByKey:
         wanted = names_of(self.issue_ids_or_keys, "issue_ids_or_keys", is_required=True)
         try:
             wanted = jira.issue_ids_or_keys_of(wanted)
         except ValueError as error:
             raise BadInput(f"issue_ids_or_keys: {error}. Nothing was {self.done_word}.") from None
-        if not wanted:
+        return IssuesByKey(
+            tuple(wanted),
+            self.done_word,
+            self.request,
+            self.done_before,
+            frozenset(_REASONS),
+            jira.MAX_KEYS_PER_REQUEST,
+            self.max_concurrent_requests,
+        )
+
+    def finish(self, result: dict[str, Any], run: Run[Any, Any], driver: InWorker) -> dict[str, Any]:
+        if not result["requested"]:
             self.log.info("No issues were given: nothing to do")
-            return self._result(wanted, ArchiveReport())
-        chunks = Chunks(store_of(context, self.durable), wanted, jira.MAX_KEYS_PER_REQUEST)
-        if chunks.done:
-            self.log.info("%d of %d requests were done by an earlier try", len(chunks.done), chunks.number)
-        self._ask_for(chunks)
-        report = chunks.report()
-        result = self._result(wanted, report)
-        self._tell(result, report)
-        # Also after errors: whoever mends them at Jira and clears the task means all of it.
-        chunks.forget()
-        if report.errors and self.fail_on_partial_error:
-            context["ti"].xcom_push(key="report", value=result)
-            raise JiraPartialError(self._message(result, report), result)
+            return result
+        self.log.info(
+            "Jira %s %d issues; %d were asked for",
+            *(self.done_word, result[self.done_word], result["requested"]),
+        )
+        lines = list(_reasons(result["errors"]))
+        for line in lines:
+            self.log.warning("Not %s: %s", self.done_word, line)
+        if lines and self.fail_on_partial_error:
+            driver.push("report", result)
+            # Whoever mends them at Jira and clears the task means all of it.
+            driver.forget()
+            raise JiraPartialError(self._message(result, lines), result)
         return result
 
-    def _ask_for(self, chunks: Chunks) -> None:
-        """Ask for all chunks that are not done; what was done when one fails is kept."""
-        from airflow_provider_archival.hooks.jira import JiraCloudHook
-        from airflow_provider_archival.hooks.repeats import LONGEST
-
-        hook = JiraCloudHook(self.jira_conn_id)
-        # A pause that Jira asks for costs no attempt; Airflow's execution_timeout ends it.
-        hook.deadline = time.time() + LONGEST
-        try:
-            left = chunks.left()
-            # The first goes alone: it finds out whether the connection is good for anything.
-            for number in left if self.max_concurrent_requests == 1 else left[:1]:
-                self._keep(chunks, number, self.send(hook, chunks.keys(number)))
-            if left := chunks.left():
-                self._ask_at_once(hook, chunks, left)
-        finally:
-            hook.close()
-
-    def _ask_at_once(self, hook: JiraCloudHook, chunks: Chunks, numbers: list[int]) -> None:
-        threads = ThreadPoolExecutor(self.max_concurrent_requests)
-        asked = {threads.submit(self.send, hook, chunks.keys(number)): number for number in numbers}
-        failures: list[BaseException] = []
-        try:
-            for future in as_completed(asked):
-                if future.cancelled():
-                    continue
-                if error := future.exception():
-                    failures.append(error)
-                    threads.shutdown(wait=False, cancel_futures=True)
-                else:
-                    self._keep(chunks, asked[future], future.result())
-        finally:
-            threads.shutdown(cancel_futures=True)
-        if failures:
-            raise failures[0]
-
-    def _keep(self, chunks: Chunks, number: int, report: ArchiveReport) -> None:
-        errors = dict(report.errors)
-        for reason, error in report.errors.items():
-            if reason not in _REASONS and self.done_before.search(f"{reason} {error.message}"):
-                self.log.info("%d issues were %s before: %s", error.count, self.done_word, error.message)
-                del errors[reason]
-        chunks.keep(number, ArchiveReport(report.updated, errors))
-        done = len(chunks.done)
-        if chunks.number > 1 and done * 10 // chunks.number > (done - 1) * 10 // chunks.number:
-            self.log.info("%d of %d requests are done", done, chunks.number)
-
-    def _result(self, wanted: list[str], report: ArchiveReport) -> dict[str, Any]:
-        return {
-            "requested": len(wanted),
-            self.done_word: report.updated,
-            "errors": report.errors_to_dict(),
-        }
-
-    def _tell(self, result: dict[str, Any], report: ArchiveReport) -> None:
-        self.log.info(
-            "Jira %s %d issues; %d were asked for", self.done_word, report.updated, result["requested"]
-        )
-        for line in _reasons(report):
-            self.log.warning("Not %s: %s", self.done_word, line)
-
-    def _message(self, result: dict[str, Any], report: ArchiveReport) -> str:
+    def _message(self, result: dict[str, Any], lines: list[str]) -> str:
+        number = sum(one["count"] for one in result["errors"].values())
         return (
-            f"Of {result['requested']} issues, {report.error_count} were not {self.done_word}"
-            f" ({report.updated} were, with their subtasks). {'; '.join(_reasons(report))}."
+            f"Of {result['requested']} issues, {number} were not {self.done_word}"
+            f" ({result[self.done_word]} were, with their subtasks). {'; '.join(lines)}."
             " Mend the list and clear this task, or set fail_on_partial_error=False to take such a result."
         )
 
@@ -192,8 +141,7 @@ class JiraArchiveIssuesOperator(_IssuesByKeyOperator):
     done_word = "archived"
     done_before = re.compile(r"already.?archived", re.IGNORECASE)
 
-    def send(self, hook: JiraCloudHook, issue_ids_or_keys: list[str]) -> ArchiveReport:
-        return hook.archive_issues(issue_ids_or_keys)
+    request = staticmethod(jira.archive_issues)
 
 
 class JiraUnarchiveIssuesOperator(_IssuesByKeyOperator):
@@ -215,12 +163,12 @@ class JiraUnarchiveIssuesOperator(_IssuesByKeyOperator):
     done_word = "unarchived"
     done_before = re.compile(r"already.?(unarchived|restored)|not.?archived", re.IGNORECASE)
 
-    def send(self, hook: JiraCloudHook, issue_ids_or_keys: list[str]) -> ArchiveReport:
-        return hook.unarchive_issues(issue_ids_or_keys)
+    request = staticmethod(jira.unarchive_issues)
 
 
-def _reasons(report: ArchiveReport) -> Iterator[str]:
-    for reason, error in report.errors.items():
-        shown = ", ".join(error.issue_ids_or_keys[:20]) + (", …" if len(error.issue_ids_or_keys) > 20 else "")
+def _reasons(errors: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for reason, error in errors.items():
+        keys = error["issue_ids_or_keys"]
+        shown = ", ".join(keys[:20]) + (", …" if len(keys) > 20 else "")
         advice = f"; {_REASONS[reason]}" if reason in _REASONS else ""
-        yield f"{reason} ({error.count}): {error.message} [{shown}]{advice}"
+        yield f"{reason} ({error['count']}): {error['message']} [{shown}]{advice}"

@@ -15,9 +15,12 @@ import pendulum
 from jinja2 import Undefined
 
 from airflow_provider_archival.api.clean import is_fit
+from airflow_provider_archival.api.http import checked_id
 from airflow_provider_archival.exceptions import BadInput
 
 log = logging.getLogger(__name__)
+
+DEFAULT_JIRA_CONN_ID, DEFAULT_TOLOKA_CONN_ID = "jira_cloud_default", "toloka_default"
 
 _NAME = re.compile(r"[\w-]+")
 # What a template makes of None (Python's, or JSON's) and of nothing.
@@ -50,6 +53,14 @@ def id_text_of(value: Any, parameter: str) -> str:
     if isinstance(required(value, parameter), (str, int)) and not isinstance(value, bool):
         return _digits(value, parameter) if isinstance(value, int) else str(value).strip()
     raise BadInput(f"{parameter} must be one id; got {_shown(value)}")
+
+
+def id_of(value: Any, parameter: str) -> str:
+    """Return a parameter that is an id, or raise ``BadInput``."""
+    try:
+        return checked_id(id_text_of(value, parameter), parameter)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
 
 
 def text_of(value: Any, parameter: str) -> str | None:
@@ -135,7 +146,9 @@ class _Names:
                 f"{self._parameter} has lists in lists, more than {_DEEPEST} deep: give the names only"
             )
         self._within.append(id(values))
-        for item in values:
+        # A set is another one in each process, but for what is in it.
+        ordered = sorted(values, key=str) if isinstance(values, (set, frozenset)) else values
+        for item in ordered:
             # A name by itself is what nearly all are, of perhaps a hundred thousand.
             if isinstance(item, str) and item not in self._nothing and _NAME.fullmatch(item):
                 yield item

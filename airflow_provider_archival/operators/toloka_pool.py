@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_archival.api import toloka
-from airflow_provider_archival.operators.progress import Progress, Submission
-from airflow_provider_archival.operators.toloka_operations import (
-    DEFAULT_CONN_ID,
-    TolokaJob,
-    TolokaJobOperator,
-    id_of,
-)
+from airflow_provider_archival.api.jobs import TOLOKA_OPERATION
+from airflow_provider_archival.operators.base import JobOperator
+from airflow_provider_archival.operators.parsing import DEFAULT_TOLOKA_CONN_ID, id_of
+from airflow_provider_archival.plans.toloka_pool import ArchivePool
 
 
-class TolokaArchivePoolOperator(TolokaJobOperator):
+class TolokaArchivePoolOperator(JobOperator):
     """
     Archive a Toloka pool, which must be closed.
 
@@ -30,7 +27,7 @@ class TolokaArchivePoolOperator(TolokaJobOperator):
 
     :param pool_id: the pool
     :param toloka_conn_id: the Airflow connection
-    :param wait_for_completion: see :class:`~airflow_provider_archival.operators.base.RemoteJobOperator`, as
+    :param wait_for_completion: see :class:`~airflow_provider_archival.operators.base.JobOperator`, as
         for ``deferrable``, ``poll_interval`` and ``timeout`` (seconds)
     :raises BadInput: ``pool_id`` is empty, or no id
     :raises ServiceRefusal: the pool is not closed, or no such pool; not retried
@@ -40,29 +37,12 @@ class TolokaArchivePoolOperator(TolokaJobOperator):
     """
 
     template_fields: Sequence[str] = ("pool_id", "toloka_conn_id")
+    kind = TOLOKA_OPERATION
 
-    def __init__(self, *, pool_id: str, toloka_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
+    def __init__(self, *, pool_id: str, toloka_conn_id: str = DEFAULT_TOLOKA_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pool_id = pool_id
         self.toloka_conn_id = toloka_conn_id
 
-    def asked(self) -> dict[str, Any]:
-        return {"pool_id": id_of(self.pool_id, "pool_id"), "toloka_conn_id": self.toloka_conn_id}
-
-    def submit_next(self, progress: Progress[TolokaJob]) -> Iterator[Submission[TolokaJob]]:
-        if progress.handled:
-            return
-        progress.notes["pool_id"] = pool_id = id_of(self.pool_id, "pool_id")
-        yield Submission(
-            lambda: self.sent(toloka.POOL_ARCHIVE, pool_id, lambda: self.hook.archive_pool(pool_id)),
-            lambda since: self.find(toloka.POOL_ARCHIVE, pool_id, since),
-            appears_late=True,
-        )
-
-    def result(self, progress: Progress[TolokaJob]) -> dict[str, Any]:
-        operation = progress.jobs[-1] if progress.jobs else None
-        return {
-            "pool_id": progress.notes["pool_id"],
-            "operation_id": operation.id if operation else None,
-            "status": operation.status if operation else "ARCHIVED",
-        }
+    def plan(self) -> ArchivePool:
+        return ArchivePool(id_of(self.pool_id, "pool_id"), time.time())

@@ -43,17 +43,28 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, bool]:
         description="A local Jira Cloud and Toloka to try DAGs on. It listens on the loopback address only.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--port", type=_port, default=_DEFAULTS.port, help="the port; 0 takes a free one")
+    _add_what_is_there(parser)
+    _add_who_is_let_in(parser)
+    _add_limits(parser)
+    _add_what_is_unknown(parser)
     parser.add_argument(
-        "--issues", type=_count, default=_DEFAULTS.issues, help="how many Jira issues to seed"
+        "--stop-with-stdin", action="store_true", help="stop when the standard input is closed"
     )
-    parser.add_argument(
-        "--seed", type=_whole, default=_DEFAULTS.seed, help="the same seed gives the same data"
-    )
-    parser.add_argument(
-        "--job-seconds", type=_seconds, default=_DEFAULTS.job_seconds, help="how long a job takes"
-    )
-    parser.add_argument("--state-file", help="the SQLite file that keeps the state (default: kept in memory)")
+    chosen = vars(parser.parse_args(arguments))
+    stops_with_stdin: bool = chosen["stop_with_stdin"]
+    return Settings(**{name: chosen[name] for name in _DEFAULTS.__dataclass_fields__}), stops_with_stdin
+
+
+def _add_what_is_there(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--port", type=_port, default=_DEFAULTS.port, help="the port; 0 takes a free one")
+    add("--issues", type=_count, default=_DEFAULTS.issues, help="how many Jira issues to seed")
+    add("--seed", type=_whole, default=_DEFAULTS.seed, help="the same seed gives the same data")
+    add("--job-seconds", type=_seconds, default=_DEFAULTS.job_seconds, help="how long a job takes")
+    add("--state-file", help="the SQLite file that keeps the state (default: kept in memory)")
+
+
+def _add_who_is_let_in(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--auth",
         choices=choices_of("auth"),
@@ -63,6 +74,9 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, bool]:
     parser.add_argument(
         "--scopes", default=_DEFAULTS.scopes, help="what tokens may do through Jira's gateway"
     )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--issues-per-task",
         type=_count,
@@ -75,17 +89,13 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, bool]:
         default=_DEFAULTS.issues_per_export,
         help="how many archived issues one export may hold",
     )
+
+
+def _add_what_is_unknown(parser: argparse.ArgumentParser) -> None:
     unknown = parser.add_argument_group("what the services' references leave open")
     for name, what in UNKNOWN.items():
         option, default = f"--{name.replace('_', '-')}", getattr(_DEFAULTS, name)
         unknown.add_argument(option, choices=choices_of(name), default=default, help=what)
-    parser.add_argument(
-        "--stop-with-stdin", action="store_true", help="stop when the standard input is closed"
-    )
-    chosen = vars(parser.parse_args(arguments))
-    return Settings(**{name: chosen[name] for name in _DEFAULTS.__dataclass_fields__}), chosen[
-        "stop_with_stdin"
-    ]
 
 
 def _serve(settings: Settings) -> int:

@@ -96,8 +96,7 @@ class FrontDoor:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 entry["status"] = message["status"]
-                date = formatdate(self._world.clock.now(), usegmt=True).encode()
-                message = {**message, "headers": [*message["headers"], (b"date", date)]}
+                message = self._dated(message)
             await send(message)
 
         try:
@@ -142,6 +141,13 @@ class FrontDoor:
         else:
             await wire.answer(send, answer)
         return None
+
+    def _dated(self, message: Message) -> Message:
+        """Return an answer's start with the time of the sandbox's clock, unless a fault has given it one."""
+        if any(name == b"date" for name, _ in message["headers"]):
+            return message
+        date = formatdate(self._world.clock.now(), usegmt=True).encode()
+        return {**message, "headers": [*message["headers"], (b"date", date)]}
 
     def _route_of(self, scope: Scope) -> str:
         for route in self._services:

@@ -11,15 +11,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from airflow_provider_archival.sandbox import issues, jira, jira_auth, jira_seed, toloka
+from airflow_provider_archival.sandbox import (
+    issues,
+    jira,
+    jira_auth,
+    jira_export,
+    jira_seed,
+    jira_tasks,
+    toloka,
+)
 from airflow_provider_archival.sandbox.any_json import AnyJson
 from airflow_provider_archival.sandbox.descriptions import BadDescription
 from airflow_provider_archival.sandbox.faults import Faults
-from airflow_provider_archival.sandbox.jobs import CANCELLED, DEAD, FAILED, Outcome
+from airflow_provider_archival.sandbox.jira_answers import Refusal
+from airflow_provider_archival.sandbox.jira_catalog import COLLEAGUE
+from airflow_provider_archival.sandbox.jobs import CANCELLED, DEAD, FAILED, Job, Outcome
 from airflow_provider_archival.sandbox.limits import Limits
 from airflow_provider_archival.sandbox.traffic import Traffic, most_at_once
 from airflow_provider_archival.sandbox.world import World
 
+_SUBMITTED_WITH = {jira_tasks.ARCHIVE: "jql", jira_tasks.EXPORT: "filter"}
 _ENDS = {"fail": FAILED, "die": DEAD, "cancel": CANCELLED}
 _ACTIONS = ("freeze", "show", "thaw", "finish", *_ENDS, "forget")
 _OF_ANY_AGE = ("show", "thaw", "forget")
@@ -60,6 +71,7 @@ class Control:
             ("POST", "/limits", self.set_limits),
             ("DELETE", "/limits", self.clear_limits),
             ("GET", "/jobs", self.jobs),
+            ("POST", "/jobs", self.submit_job),
             ("GET", "/jobs/{id}", self.job),
             ("POST", "/jobs/{id}", self.steer_job),
             ("GET", "/clock", self.clock),
@@ -142,6 +154,30 @@ class Control:
     async def jobs(self, request: Request) -> Response:
         self._world.jobs.settle()
         return AnyJson({"jobs": [asdict(job) for job in self._world.jobs.all()]})
+
+    async def submit_job(self, request: Request) -> Response:
+        """Submit a job of Jira's as another admin would; what Jira refuses gets its own answer."""
+        wanted = await _json(request)
+        kind = wanted.pop("kind", None)
+        if not isinstance(kind, str) or kind not in _SUBMITTED_WITH:
+            raise BadRequest("kind", "want one of " + ", ".join(_SUBMITTED_WITH))
+        for name in wanted:
+            if name != _SUBMITTED_WITH[kind]:
+                raise BadRequest(name, f"unknown; an {kind} has {_SUBMITTED_WITH[kind]}")
+        self._world.jobs.settle()
+        try:
+            job = await run_in_threadpool(self._submitted, kind, wanted)
+        except Refusal as refusal:
+            return AnyJson(refusal.body, refusal.status)
+        return AnyJson(asdict(job), 201)
+
+    def _submitted(self, kind: str, wanted: dict[str, Any]) -> Job:
+        if kind == jira_tasks.ARCHIVE:
+            return jira.start_archive(self._world, COLLEAGUE, wanted)
+        chosen = wanted.get("filter", {})
+        if not isinstance(chosen, dict):
+            raise BadRequest("filter", "want an object")
+        return jira_export.start(self._world, COLLEAGUE, chosen, self._world.base_url)
 
     async def job(self, request: Request) -> Response:
         self._world.jobs.settle()

@@ -102,12 +102,18 @@ async def unarchive(world: World, request: Request, caller: Caller) -> Response:
 async def archive_by_jql(world: World, request: Request, caller: Caller) -> Response:
     """``POST /issue/archive``."""
     user = admin_of(caller, _ADMINS_ONLY)
-    jql = _jql(await object_in(request))
+    wanted = await object_in(request)
+    job = await run_in_threadpool(start_archive, world, user, wanted)
+    return JSONResponse(f"{jira_tasks.site_of(world, request)}{_API}/task/{job.id}", 202)
+
+
+def start_archive(world: World, user: User, wanted: dict[str, Any]) -> Job:
+    """Start to archive what a query matches."""
+    jql = _jql(wanted)
     condition = _condition(jql, Reader(world.database, world.clock.now(), user))
     jira_tasks.check_none_is_running(world, jira_tasks.ARCHIVE)
-    _check_size(world, await run_in_threadpool(issues.count, world.database, condition))
-    job = await run_in_threadpool(jira_tasks.submit, world, jira_tasks.ARCHIVE, lambda _: {"jql": jql}, user)
-    return JSONResponse(f"{jira_tasks.site_of(world, request)}{_API}/task/{job.id}", 202)
+    _check_size(world, issues.count(world.database, condition))
+    return jira_tasks.submit(world, jira_tasks.ARCHIVE, lambda _: {"jql": jql}, user)
 
 
 async def approximate_count(world: World, request: Request, caller: Caller) -> Response:

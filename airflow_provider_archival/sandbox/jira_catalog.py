@@ -102,8 +102,10 @@ USERS = (
     User(10006, "sandbox-account-mary", "Mary Shaw", "mary@example.com"),
     User(10007, "sandbox-account-niels", "Niels Abel", "niels@example.com"),
 )
-USER_BY_ID = {user.id: user for user in USERS}
-USER_BY_ACCOUNT = {user.account_id: user for user in USERS}
+# Another admin, who has nothing to do with the seeded issues, and no login: the control acts for them.
+COLLEAGUE = User(10008, "sandbox-account-colleague", "Robin Colleague", is_admin=True)
+USER_BY_ID = {user.id: user for user in (*USERS, COLLEAGUE)}
+USER_BY_ACCOUNT = {user.account_id: user for user in USER_BY_ID.values()}
 
 # The issues that every sandbox has, whatever its seed. The project DEMO has five issues and no others.
 PARENT_ISSUE, SUBTASK_ISSUES = "DEMO-1", ("DEMO-2", "DEMO-3")

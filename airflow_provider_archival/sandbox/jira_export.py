@@ -20,6 +20,7 @@ from airflow_provider_archival.sandbox.jira_catalog import (
     ISSUE_TYPES,
     PROJECT_BY_KEY,
     USER_BY_ACCOUNT,
+    User,
 )
 from airflow_provider_archival.sandbox.jira_search import Sql
 from airflow_provider_archival.sandbox.jobs import Job, Outcome
@@ -44,15 +45,8 @@ async def export(world: World, request: Request, caller: Caller) -> Response:
     """``PUT /issues/archive/export``."""
     user = admin_of(caller, "User is not an admin.")
     wanted = await object_in(request, bare_refusal)
-    condition = _condition(wanted, world.settings.range_ends)
-    jira_tasks.check_none_is_running(world, jira_tasks.EXPORT)
-    check_size(await run_in_threadpool(_count, world, condition), world.settings.issues_per_export)
     site = jira_tasks.reachable_site_of(world, request)
-
-    def payload(id: str) -> dict[str, Any]:
-        return {"filter": wanted, "fileUrl": site + FILE_PATH.format(task_id=id)}
-
-    job = await run_in_threadpool(jira_tasks.submit, world, jira_tasks.EXPORT, payload, user)
+    job = await run_in_threadpool(start, world, user, wanted, site)
     return JSONResponse(
         {
             "taskId": job.id,
@@ -64,6 +58,22 @@ async def export(world: World, request: Request, caller: Caller) -> Response:
         },
         202,
     )
+
+
+def start(world: World, user: User, wanted: dict[str, Any], site: str) -> Job:
+    """
+    Start to export what a filter chooses.
+
+    :param site: the address below which the file will be.
+    """
+    condition = _condition(wanted, world.settings.range_ends)
+    jira_tasks.check_none_is_running(world, jira_tasks.EXPORT)
+    check_size(_count(world, condition), world.settings.issues_per_export)
+
+    def payload(id: str) -> dict[str, Any]:
+        return {"filter": wanted, "fileUrl": site + FILE_PATH.format(task_id=id)}
+
+    return jira_tasks.submit(world, jira_tasks.EXPORT, payload, user)
 
 
 async def download(world: World, request: Request, caller: Caller) -> Response:

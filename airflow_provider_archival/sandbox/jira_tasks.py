@@ -25,7 +25,12 @@ from airflow_provider_archival.sandbox.jobs import Job
 from airflow_provider_archival.sandbox.world import World
 
 SERVICE, ARCHIVE, EXPORT = "jira", "archive", "export"
-_DESCRIPTIONS = {ARCHIVE: "Archive issues", EXPORT: "Export archived issues"}
+# By the setting ``description``.
+_DESCRIPTIONS: dict[str, dict[str, str]] = {
+    "kind": {ARCHIVE: "Archive issues", EXPORT: "Export archived issues"},
+    "same": dict.fromkeys((ARCHIVE, EXPORT), "Issue archival task"),
+    "none": {},
+}
 _STATUSES = {
     jobs.QUEUED: "ENQUEUED",
     jobs.RUNNING: "RUNNING",
@@ -43,7 +48,7 @@ _submitting = threading.Lock()
 
 def submit(world: World, kind: str, payload: Callable[[str], dict[str, Any]], user: User) -> Job:
     """
-    Start a task, unless one of its kind is running; it may be over at once.
+    Start a task, unless one that it must wait for is running; it may be over at once.
 
     :param payload: makes the task's payload from its id.
     """
@@ -58,8 +63,9 @@ def submit(world: World, kind: str, payload: Callable[[str], dict[str, Any]], us
 
 
 def check_none_is_running(world: World, kind: str) -> None:
-    """Refuse if a task of this kind is running."""
-    running = world.jobs.running(SERVICE, kind)
+    """Refuse if a task of this kind is running, or (as the settings have it) one of the other kind."""
+    kinds = (ARCHIVE, EXPORT) if world.settings.locks == "one" else (kind,)
+    running = world.jobs.running(SERVICE, *kinds)
     if running is not None:
         id = f" with ID {running.id}" if world.settings.busy_with == "id" else ""
         raise refusal(
@@ -88,7 +94,7 @@ async def look(world: World, request: Request, caller: Caller) -> Response:
     user = user_of(caller)
     job = _find(world, request, user, refusal)
     world.polls[job.id] += 1
-    return AnyJson(_as_json(job, site_of(world, request), world.clock.now()))
+    return AnyJson(_as_json(world, job, site_of(world, request)))
 
 
 async def cancel(world: World, request: Request, caller: Caller) -> Response:
@@ -117,12 +123,12 @@ def _may_see(user: User, job: Job) -> bool:
     return user.is_admin or user.account_id == job.submitted_by
 
 
-def _as_json(job: Job, site: str, now: float) -> dict[str, Any]:
-    ran_until = now if job.ended is None else job.ended
+def _as_json(world: World, job: Job, site: str) -> dict[str, Any]:
+    ran_until = world.clock.now() if job.ended is None else job.ended
     known = {
         "self": f"{site}/rest/api/3/task/{job.id}",
         "id": job.id,
-        "description": _DESCRIPTIONS[job.kind],
+        "description": _DESCRIPTIONS[world.settings.description].get(job.kind),
         "status": status_of(job),
         "message": job.message,
         "result": job.result,

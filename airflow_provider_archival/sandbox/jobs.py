@@ -136,11 +136,12 @@ class Jobs:
         rows = self._database.rows("SELECT * FROM jobs WHERE NOT forgotten ORDER BY submitted, rowid")
         return [self._as_job(row) for row in rows if service in (None, row["service"])]
 
-    def running(self, service: str, kind: str) -> Job | None:
-        """Return a job of this kind that is not over, if there is one."""
+    def running(self, service: str, *kinds: str) -> Job | None:
+        """Return a job of these kinds that is not over, if there is one."""
         row = self._database.row(
-            "SELECT * FROM jobs WHERE service = ? AND kind = ? AND ended IS NULL AND NOT forgotten",
-            (service, kind),
+            "SELECT * FROM jobs WHERE service = ? AND ended IS NULL AND NOT forgotten"
+            " AND kind IN (SELECT value FROM json_each(?))",
+            (service, json.dumps(kinds)),
         )
         return None if row is None else self._as_job(row)
 

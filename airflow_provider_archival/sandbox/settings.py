@@ -38,6 +38,8 @@ class Settings:
     no_match: Literal["task", "refuse"] = "task"
     archived_again: Literal["ignore", "count", "report"] = "ignore"
     busy_with: Literal["id", "nothing"] = "id"
+    locks: Literal["each", "one"] = "each"
+    description: Literal["kind", "same", "none"] = "kind"
     unauthenticated: Literal["errors", "message", "text", "empty"] = "errors"
     range_ends: Literal["both", "first", "none"] = "first"
     file_url: Literal["answer", "result", "text", "none"] = "answer"
@@ -51,6 +53,9 @@ UNKNOWN = {
     "archived_again": "whether archiving an archived issue by key is ignored, counted as an update, or"
     " reported as an error",
     "busy_with": "whether the 412 of an archive or export names the task that is running",
+    "locks": "whether an archive and an export may run side by side, or share one lock",
+    "description": "what a task's description tells: whether it archives or exports, the same of both,"
+    " or nothing",
     "unauthenticated": "what a site's 401 says: Jira's usual errors, a message with its status, a plain"
     " text, or nothing",
     "range_ends": "which ends of an export's range of dates belong to it",

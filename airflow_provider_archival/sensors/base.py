@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -18,11 +17,14 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_archival.api.http import NotFound
+from airflow_provider_archival.api.http import ApiError, NotFound
+from airflow_provider_archival.api.jobs import JobKind
 from airflow_provider_archival.api.polling import Wait
-from airflow_provider_archival.exceptions import ServiceFault, WatchedJobFailed, WatchRefused
+from airflow_provider_archival.exceptions import BadInput, WatchedJobFailed, WatchRefused
+from airflow_provider_archival.hooks.lookup import class_at, hook_for
 from airflow_provider_archival.operators import failures
 from airflow_provider_archival.operators.deadlines import Deadline
+from airflow_provider_archival.operators.parsing import id_text_of
 from airflow_provider_archival.triggers import base as outcomes
 from airflow_provider_archival.triggers.base import PauseTrigger
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_archival.api.polling import Job
     from airflow_provider_archival.hooks.base import ServiceHook
-    from airflow_provider_archival.triggers.base import JobTrigger
 
 _BEGAN = "began"
 """What a pause before the wait carries: when the sensor began, in epoch seconds."""
@@ -40,10 +41,12 @@ _BEGAN = "began"
 
 class JobSensor(BaseSensorOperator):
     """
-    Wait for one job of a service to end well.
+    Wait for one job of a service to end well; a subclass says of which kind it is.
 
     :param deferrable: wait in the triggerer; otherwise as ``mode`` says
     """
+
+    kind: ClassVar[JobKind[Any]]
 
     def __init__(
         self,
@@ -56,29 +59,16 @@ class JobSensor(BaseSensorOperator):
         self._asked: float | None = None
         """The pause that the service asked for at the last poke, in seconds."""
 
-    @abstractmethod
-    def make_hook(self) -> ServiceHook:
-        """Return the hook to look with."""
-
-    @abstractmethod
-    def job_id(self) -> str:
-        """Return the job's id, read from the parameter."""
-
-    @abstractmethod
-    def look(self) -> Job:
-        """Look at the job once."""
-
-    @abstractmethod
-    def job_from(self, values: dict[str, Any]) -> Job:
-        """Read a job back from its dict."""
-
-    @abstractmethod
-    def trigger(self, end_time: float) -> JobTrigger:
-        """Return the trigger that watches the job."""
-
     @cached_property
     def hook(self) -> ServiceHook:
-        return self.make_hook()
+        return hook_for(self.kind, getattr(self, self.kind.conn_key))
+
+    def job_id(self) -> str:
+        """Return the job's id, read from the parameter."""
+        try:
+            return self.kind.id_of(id_text_of(getattr(self, self.kind.id_key), self.kind.id_key))
+        except ValueError as error:
+            raise BadInput(f"{self.kind.id_key}: {error}") from None
 
     @cached_property
     def _story(self) -> Wait:
@@ -87,13 +77,15 @@ class JobSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look once; a fault that may pass counts as: not yet."""
         self._asked = None
+        look = self.kind.looker(self.kind.unseen(self.job_id()))
         try:
-            job = self.look()
-        except ServiceFault as fault:
-            if self._story.ends_with(fault.error):
-                raise self._refused(str(fault), isinstance(fault.error, NotFound)) from None
-            self._asked = fault.error.retry_after
-            if line := self._story.failed(fault.error):
+            job = self.hook.follow(look(), attempts=1)
+        except ApiError as error:
+            if self._story.ends_with(error):
+                said = str(self.hook.in_airflows_terms(error))
+                raise self._refused(said, isinstance(error, NotFound)) from None
+            self._asked = error.retry_after
+            if line := self._story.failed(error):
                 self.log.warning("%s", line)
             return False
         if line := self._story.saw(job):
@@ -114,7 +106,12 @@ class JobSensor(BaseSensorOperator):
     def _defer(self, began: float) -> None:
         """Wait in the triggerer; where the service has asked for a pause, that comes first."""
         deadline = self._deadline(began)
-        trigger: BaseTrigger = self.trigger(deadline.at)
+        trigger: BaseTrigger = class_at(self.kind.trigger).watching(
+            self.kind.unseen(self.job_id()),
+            conn_id=getattr(self, self.kind.conn_key),
+            poll_interval=self.poke_interval,
+            end_time=deadline.at,
+        )
         if self._asked:
             trigger = PauseTrigger(min(time.time() + self._asked, deadline.at), {_BEGAN: began})
         self.defer(trigger=trigger, method_name="execute_complete", timeout=deadline.of_deferral)
@@ -127,11 +124,11 @@ class JobSensor(BaseSensorOperator):
             self._asked = None
             self._defer(event["carried"][_BEGAN])
         if outcome == outcomes.ENDED:
-            return self._value(self.job_from(event["job"]))
+            return self._value(self.kind.read(event["job"]))
         if outcome == outcomes.TIMEOUT:
             raise self._softened(self._timed_out(message or ""))
         if outcome == outcomes.UNWATCHED:
-            job = self.job_from(event["job"]) if event.get("job") else None
+            job = self.kind.read(event["job"]) if event.get("job") else None
             raise failures.unwatched(self.hook, job, message)
         raise self._refused(str(message), outcome == outcomes.GONE)
 

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_provider_archival.api import jira
-from airflow_provider_archival.api.jira import JiraTask
-from airflow_provider_archival.exceptions import BadInput
-from airflow_provider_archival.operators.parsing import id_text_of
+from airflow_provider_archival.api.jobs import JIRA_TASK
 from airflow_provider_archival.sensors.base import JobSensor
-from airflow_provider_archival.triggers.jira import JiraTaskTrigger
-
-if TYPE_CHECKING:
-    from airflow_provider_archival.hooks.jira import JiraCloudHook
 
 
 class JiraTaskSensor(JobSensor):
@@ -39,34 +32,9 @@ class JiraTaskSensor(JobSensor):
     """
 
     template_fields: Sequence[str] = ("jira_task_id", "jira_conn_id")
-    hook: JiraCloudHook
+    kind = JIRA_TASK
 
     def __init__(self, *, jira_task_id: str, jira_conn_id: str = "jira_cloud_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.jira_task_id = jira_task_id
         self.jira_conn_id = jira_conn_id
-
-    def make_hook(self) -> JiraCloudHook:
-        from airflow_provider_archival.hooks.jira import JiraCloudHook
-
-        return JiraCloudHook(self.jira_conn_id)
-
-    def job_id(self) -> str:
-        try:
-            return jira.task_id_of(id_text_of(self.jira_task_id, "jira_task_id"))
-        except ValueError as error:
-            raise BadInput(f"jira_task_id: {error}") from None
-
-    def look(self) -> JiraTask:
-        return self.hook.call(jira.get_task(self.job_id()), attempts=1)
-
-    def job_from(self, values: dict[str, Any]) -> JiraTask:
-        return JiraTask.from_dict(values)
-
-    def trigger(self, end_time: float) -> JiraTaskTrigger:
-        return JiraTaskTrigger(
-            jira_task_id=self.job_id(),
-            jira_conn_id=self.jira_conn_id,
-            poll_interval=self.poke_interval,
-            end_time=end_time,
-        )

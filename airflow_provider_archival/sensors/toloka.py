@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_provider_archival.api import toloka
-from airflow_provider_archival.api.http import checked_id
-from airflow_provider_archival.api.toloka import TolokaOperation
-from airflow_provider_archival.exceptions import BadInput
-from airflow_provider_archival.operators.parsing import id_text_of
+from airflow_provider_archival.api.jobs import TOLOKA_OPERATION
 from airflow_provider_archival.sensors.base import JobSensor
-from airflow_provider_archival.triggers.toloka import TolokaOperationTrigger
-
-if TYPE_CHECKING:
-    from airflow_provider_archival.hooks.toloka import TolokaHook
 
 
 class TolokaOperationSensor(JobSensor):
@@ -40,34 +32,9 @@ class TolokaOperationSensor(JobSensor):
     """
 
     template_fields: Sequence[str] = ("operation_id", "toloka_conn_id")
-    hook: TolokaHook
+    kind = TOLOKA_OPERATION
 
     def __init__(self, *, operation_id: str, toloka_conn_id: str = "toloka_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.operation_id = operation_id
         self.toloka_conn_id = toloka_conn_id
-
-    def make_hook(self) -> TolokaHook:
-        from airflow_provider_archival.hooks.toloka import TolokaHook
-
-        return TolokaHook(self.toloka_conn_id)
-
-    def job_id(self) -> str:
-        try:
-            return checked_id(id_text_of(self.operation_id, "operation_id"), "operation_id")
-        except ValueError as error:
-            raise BadInput(str(error)) from None
-
-    def look(self) -> TolokaOperation:
-        return self.hook.call(toloka.get_operation(self.job_id()), attempts=1)
-
-    def job_from(self, values: dict[str, Any]) -> TolokaOperation:
-        return TolokaOperation.from_dict(values)
-
-    def trigger(self, end_time: float) -> TolokaOperationTrigger:
-        return TolokaOperationTrigger(
-            operation_id=self.job_id(),
-            toloka_conn_id=self.toloka_conn_id,
-            poll_interval=self.poke_interval,
-            end_time=end_time,
-        )

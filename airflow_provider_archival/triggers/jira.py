@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_provider_archival.api import jira
+from airflow_provider_archival.api.jobs import JIRA_TASK
 from airflow_provider_archival.triggers.base import JobTrigger
-
-if TYPE_CHECKING:
-    from airflow_provider_archival.api.jira import JiraTask
-    from airflow_provider_archival.hooks.jira import JiraCloudHook
 
 
 class JiraTaskTrigger(JobTrigger):
@@ -28,6 +24,8 @@ class JiraTaskTrigger(JobTrigger):
     :param carried: plain data that comes back with the event
     """
 
+    kind = JIRA_TASK
+
     def __init__(
         self,
         jira_task_id: str,
@@ -37,42 +35,11 @@ class JiraTaskTrigger(JobTrigger):
         cancel_on_kill: bool = False,
         carried: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(jira_conn_id, jira_task_id, poll_interval, end_time, carried)
-        self.jira_task_id = jira_task_id
-        self.jira_conn_id = jira_conn_id
-        self.cancel_on_kill = cancel_on_kill
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, all plain data."""
-        return (
-            "airflow_provider_archival.triggers.jira.JiraTaskTrigger",
-            {
-                "jira_task_id": self.jira_task_id,
-                "jira_conn_id": self.jira_conn_id,
-                "poll_interval": self.poll_interval,
-                "end_time": self.end_time,
-                "cancel_on_kill": self.cancel_on_kill,
-                "carried": self.carried,
-            },
+        super().__init__(
+            jira_task_id=jira_task_id,
+            jira_conn_id=jira_conn_id,
+            poll_interval=poll_interval,
+            end_time=end_time,
+            cancel_on_kill=cancel_on_kill,
+            carried=carried,
         )
-
-    def make_hook(self) -> JiraCloudHook:
-        from airflow_provider_archival.hooks.jira import JiraCloudHook
-
-        return JiraCloudHook(self.jira_conn_id)
-
-    async def look(self, hook: JiraCloudHook) -> JiraTask:
-        return await hook.acall(jira.get_task(self.jira_task_id), attempts=1)
-
-    async def on_kill(self) -> None:
-        """Cancel the Jira task; Airflow 3.3 and later call this when a user acts on the deferred task."""
-        if not self.cancel_on_kill:
-            return
-        try:
-            await self.make_hook().acall(jira.cancel_task(self.jira_task_id), attempts=2)
-        except Exception as error:  # noqa: BLE001 (nobody is left to raise it to)
-            self.log.warning("Could not cancel Jira task %s: %s", self.jira_task_id, error)
-        else:
-            self.log.info(
-                "Asked Jira to cancel task %s, because the Airflow task was ended", self.jira_task_id
-            )

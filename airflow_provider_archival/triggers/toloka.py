@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_provider_archival.api import toloka
 from airflow_provider_archival.api.batches import OperationBatch
+from airflow_provider_archival.api.jobs import TOLOKA_BATCH, TOLOKA_OPERATION
 from airflow_provider_archival.triggers.base import JobTrigger
 
-if TYPE_CHECKING:
-    from airflow_provider_archival.api.toloka import TolokaOperation
-    from airflow_provider_archival.hooks.toloka import TolokaHook
 
-
-class _TolokaTrigger(JobTrigger):
-    """Looks at Toloka."""
-
-    toloka_conn_id: str
-
-    def make_hook(self) -> TolokaHook:
-        from airflow_provider_archival.hooks.toloka import TolokaHook
-
-        return TolokaHook(self.toloka_conn_id)
-
-
-class TolokaOperationTrigger(_TolokaTrigger):
+class TolokaOperationTrigger(JobTrigger):
     """
     Watch a Toloka operation until it ends; see :class:`~airflow_provider_archival.triggers.base.JobTrigger`.
 
@@ -39,6 +24,8 @@ class TolokaOperationTrigger(_TolokaTrigger):
     :param carried: plain data that comes back with the event
     """
 
+    kind = TOLOKA_OPERATION
+
     def __init__(
         self,
         operation_id: str,
@@ -47,32 +34,16 @@ class TolokaOperationTrigger(_TolokaTrigger):
         end_time: float,
         carried: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(toloka_conn_id, operation_id, poll_interval, end_time, carried)
-        self.operation_id = operation_id
-        self.toloka_conn_id = toloka_conn_id
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, all plain data."""
-        return (
-            "airflow_provider_archival.triggers.toloka.TolokaOperationTrigger",
-            {
-                "operation_id": self.operation_id,
-                "toloka_conn_id": self.toloka_conn_id,
-                "poll_interval": self.poll_interval,
-                "end_time": self.end_time,
-                "carried": self.carried,
-            },
+        super().__init__(
+            operation_id=operation_id,
+            toloka_conn_id=toloka_conn_id,
+            poll_interval=poll_interval,
+            end_time=end_time,
+            carried=carried,
         )
 
-    async def on_kill(self) -> None:
-        """Say that the operation goes on; Airflow 3.3 and later call this when a user acts on the task."""
-        self.log.warning("Toloka operation %s can't be cancelled; it goes on", self.operation_id)
 
-    async def look(self, hook: TolokaHook) -> TolokaOperation:
-        return await hook.acall(toloka.get_operation(self.operation_id), attempts=1)
-
-
-class TolokaBatchTrigger(_TolokaTrigger):
+class TolokaBatchTrigger(JobTrigger):
     """
     Watch many Toloka operations until all have ended, 500 a request.
 
@@ -83,6 +54,9 @@ class TolokaBatchTrigger(_TolokaTrigger):
     :param carried: plain data that comes back with the event
     """
 
+    kind = TOLOKA_BATCH
+    batch: dict[str, Any]
+
     def __init__(
         self,
         batch: dict[str, Any],
@@ -91,27 +65,19 @@ class TolokaBatchTrigger(_TolokaTrigger):
         end_time: float,
         carried: dict[str, Any] | None = None,
     ) -> None:
-        self._batch = OperationBatch.from_dict(batch)
-        super().__init__(toloka_conn_id, self._batch.id, poll_interval, end_time, carried)
-        self.batch = batch
-        self.toloka_conn_id = toloka_conn_id
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, all plain data."""
-        return (
-            "airflow_provider_archival.triggers.toloka.TolokaBatchTrigger",
-            {
-                "batch": self.batch,
-                "toloka_conn_id": self.toloka_conn_id,
-                "poll_interval": self.poll_interval,
-                "end_time": self.end_time,
-                "carried": self.carried,
-            },
+        super().__init__(
+            batch=batch,
+            toloka_conn_id=toloka_conn_id,
+            poll_interval=poll_interval,
+            end_time=end_time,
+            carried=carried,
         )
+
+    @property
+    def job(self) -> OperationBatch:
+        """The operations as they were seen last."""
+        return OperationBatch.from_dict(self.batch)
 
     async def on_kill(self) -> None:
         """Say that the operations go on; Airflow 3.3 and later call this when a user acts on the task."""
-        self.log.warning("Toloka operations can't be cancelled; they go on: %s", self._batch.id)
-
-    async def look(self, hook: TolokaHook) -> OperationBatch:
-        return await hook.aget_batch(self._batch)
+        self.log.warning("Toloka operations can't be cancelled; they go on: %s", self.job.id)

@@ -13,7 +13,7 @@ from conftest import AIRFLOW_SETTINGS, JOB_SECONDS, PROJECT, Airflow
 
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.hooks.toloka import TolokaHook
-from airflow_provider_archival.operators.base import RemoteJobOperator
+from airflow_provider_archival.operators.base import JobOperator
 
 if TYPE_CHECKING:
     from airflow_provider_archival.sandbox.client import Sandbox
@@ -131,7 +131,7 @@ def test_a_dags_tasks_are_retried_with_growing_pauses(example: Example, name: st
 def test_what_starts_a_jira_task_goes_through_the_one_slot_pool(example: Example, name: str) -> None:
     dag = example(name)
     for task in dag.tasks:
-        if hasattr(task, "jira_conn_id") and isinstance(task, RemoteJobOperator):
+        if hasattr(task, "jira_conn_id") and isinstance(task, JobOperator):
             assert task.pool == "jira_archival"
             assert "airflow pools set jira_archival 1" in dag.doc_md
 
@@ -216,7 +216,7 @@ def test_restore_says_so_where_nobody_knows_which_issues_the_run_archived(
 ) -> None:
     # The answer is lost, and the work done before anybody looks.
     path = "/rest/api/3/issue/archive"
-    sandbox.fault(path, method="POST", status=504, when="after")
+    sandbox.fault(path, method="POST", status=504, when="after", delay=4 * JOB_SECONDS)
     done = airflow.run(example("jira_retention"), {"destination": str(tmp_path)})
     assert (done.xcom("archive")["matched"], done.xcom("archive")["tasks"]) == (2, [])
     undone = airflow.run(example("jira_restore"), {"run_id": done.run_id})

@@ -27,6 +27,8 @@ LOOK_PATHS = {
     EXPORT: "/rest/api/3/task/*",
     TOLOKA: "/api/v1/operations/*",
 }
+SECOND = "is perhaps a second one"
+"""What the log says of an export that is made again, where nobody can tell whether it was made before."""
 _SUBMIT_METHODS = {ARCHIVE: "POST", EXPORT: "PUT", TOLOKA: "POST"}
 _COUNTED_AS = {ARCHIVE: "archive", EXPORT: "export", TOLOKA: "PROJECT.ARCHIVE"}
 _numbers = itertools.count(1)

@@ -9,7 +9,7 @@ import pytest
 from cluster import TRIGGERER, Cluster
 from processes import kill
 from runs import Run
-from site_under_test import ARCHIVE, EXPORT, KINDS, LOOK_PATHS, TOLOKA, Site
+from site_under_test import ARCHIVE, EXPORT, KINDS, LOOK_PATHS, SECOND, TOLOKA, Site
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -64,27 +64,32 @@ def test_a_task_is_killed_between_the_answer_and_remembering(
         run.wait_for_trace("started", try_number=2)
         site.wait_for_looks(job, run)
         site.sandbox.job(job, "finish")
+    # Nobody can tell whose an export is: it is waited for, and made again.
+    site.sandbox.job(site.wait_for_job(EXPORT, runs[EXPORT], number=2), "finish")
 
     for kind, run in runs.items():
-        run.wait_for_success(tries=2)
+        value = run.wait_for_success(tries=2)
+        assert site.id_in(value) == site.jobs(kind)[-1]["id"], run.story()
         assert site.most_at_once(kind) == 1, run.story()
-        assert site.submitted(kind) == 1, run.story()
+        assert site.submitted(kind) == (2 if kind == EXPORT else 1), run.story()
+        assert (SECOND in run.log()) == (kind == EXPORT), run.story()
 
 
 def test_a_task_is_killed_before_its_job_was_remembered_and_the_job_ends(
     new_site: Callable[..., Site], mode: str
 ) -> None:
     site = new_site(job_seconds=600)
-    kinds = (ARCHIVE, TOLOKA)
-    runs = {kind: _held_before_remembering(site, kind, mode) for kind in kinds}
+    runs = {kind: _held_before_remembering(site, kind, mode) for kind in KINDS}
 
     for kind, run in runs.items():
         site.sandbox.job(site.wait_for_job(kind, run), "finish")
         _kill_first_try(run)
+    site.sandbox.job(site.wait_for_job(EXPORT, runs[EXPORT], number=2), "finish")
 
     for kind, run in runs.items():
         run.wait_for_success(tries=2)
-        assert site.submitted(kind) == 1, run.story()
+        assert site.submitted(kind) == (2 if kind == EXPORT else 1), run.story()
+        assert (SECOND in run.log()) == (kind == EXPORT), run.story()
 
 
 def test_the_triggerer_is_killed_while_tasks_are_deferred(

@@ -14,9 +14,10 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow.serialization.serialized_objects import BaseSerialization
 
 from airflow_provider_archival import exceptions
-from airflow_provider_archival.api import http, windows
+from airflow_provider_archival.api import http
 from airflow_provider_archival.api.portable import Portable
 from airflow_provider_archival.exceptions import BadInput, JiraTaskFailed, ServiceFault, ServiceRefusal
+from airflow_provider_archival.plans import windows
 
 HALF = "\ud83d"
 

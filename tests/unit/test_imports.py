@@ -47,7 +47,7 @@ JiraTaskSensor(task_id="d", jira_task_id="1")
 after["tasks"] = heavy()
 
 import airflow_provider_archival.hooks.jira, airflow_provider_archival.hooks.toloka
-import airflow_provider_archival.hooks.download
+import airflow_provider_archival.files.download
 after["sandbox"] = [name for name in sys.modules if name.startswith("airflow_provider_archival.sandbox")]
 print(json.dumps(after))
 """

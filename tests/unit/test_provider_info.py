@@ -15,6 +15,7 @@ import pytest
 
 import airflow_provider_archival
 from airflow_provider_archival.get_provider_info import get_provider_info
+from airflow_provider_archival.operators import variable_store
 
 INFO = get_provider_info()
 KINDS = ("hooks", "operators", "sensors", "triggers")
@@ -95,3 +96,18 @@ def test_no_connection_type_is_another_providers() -> None:
         "jira_cloud",
         "toloka",
     }
+
+
+def test_every_setting_that_the_package_reads_is_described() -> None:
+    assert {section: set(described["options"]) for section, described in INFO["config"].items()} == {
+        variable_store.SECTION: {variable_store.OPTION}
+    }
+    option = INFO["config"][variable_store.SECTION]["options"][variable_store.OPTION]
+    assert (option["default"], option["example"]) == ("", variable_store.VARIABLES)
+
+
+def test_airflow_knows_the_settings() -> None:
+    from airflow.providers_manager import ProvidersManager
+
+    known = dict(ProvidersManager().provider_configs)
+    assert known["airflow-provider-archival"] == INFO["config"]

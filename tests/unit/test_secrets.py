@@ -348,10 +348,10 @@ def test_no_request_shows_a_secret() -> None:
 @pytest.fixture
 def masked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What Airflow was told to mask."""
-    from airflow_provider_archival.hooks import base
+    from airflow_provider_archival.hooks import sending
 
     told: list[str] = []
-    monkeypatch.setattr(base, "mask_secret", lambda secret, *args: told.append(secret))
+    monkeypatch.setattr(sending, "mask_secret", lambda secret, *args: told.append(secret))
     return told
 
 

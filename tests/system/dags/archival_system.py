@@ -2,9 +2,10 @@
 One DAG for each kind of job; how its operator is set, and where it stands still, comes with the run's conf.
 
 ``conf`` has ``operator`` (attributes of the operator, such as ``deferrable``) and ``trace`` (a file that gets
-a line for each process that works on a task), perhaps ``first_try`` (attributes for the first try only) and
+a line for each process that works on a task), perhaps ``first_try`` (attributes for the first try only),
 ``hold_after_remembering`` (the sandbox's address: the first try stands still as soon as Airflow's store has
-the id of one of the sandbox's jobs), and what the templates below name.
+the id of one of the sandbox's jobs), ``failing_store`` (what :class:`FailingStore` takes, for the first try),
+``refuse_result`` (true: XCom does not take the first try's result), and what the templates below name.
 """
 
 from __future__ import annotations
@@ -40,13 +41,59 @@ class HeldStore:
 
     def set(self, key: str, value: Any, **how: Any) -> None:
         self._store.set(key, value, **how)
-        with urlopen(f"{self._sandbox_url}/_sandbox/jobs", timeout=30) as answer:
-            jobs = json.load(answer)["jobs"]
         said = json.dumps(value)
-        for job in jobs:
+        for job in jobs_at(self._sandbox_url):
             if f'"{job["id"]}"' in said:
                 trace(self._trace, event="remembered", job=job["id"])
                 time.sleep(HOLD_SECONDS)
+
+
+class FailingStore:
+    """
+    The task's state store, of which one call fails.
+
+    :param call: ``set`` or ``delete``
+    :param jobs_at: the sandbox's address: it does not fail before a job was submitted there
+    :param times: how often it fails in one process; None for always
+    """
+
+    def __init__(self, store: Any, call: str, jobs_at: str | None = None, times: int | None = None) -> None:
+        self._store, self._call, self._sandbox_url, self._times = store, call, jobs_at, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def set(self, key: str, value: Any, **how: Any) -> None:
+        self._fail("set")
+        self._store.set(key, value, **how)
+
+    def delete(self, key: str) -> None:
+        self._fail("delete")
+        self._store.delete(key)
+
+    def _fail(self, call: str) -> None:
+        if call != self._call or self._times == 0 or (self._sandbox_url and not jobs_at(self._sandbox_url)):
+            return
+        self._times = None if self._times is None else self._times - 1
+        raise ConnectionError("the store is away")
+
+
+def refuse_result(ti: Any) -> None:
+    """Let XCom not take the task's result."""
+    push = ti.xcom_push
+
+    def push_or_refuse(key: str, value: Any) -> None:
+        if key == "return_value":
+            raise ConnectionError("XCom is away")
+        push(key=key, value=value)
+
+    # It is a model of Pydantic, which lets nobody set what is no field.
+    object.__setattr__(ti, "xcom_push", push_or_refuse)
+
+
+def jobs_at(sandbox_url: str) -> list[dict[str, Any]]:
+    with urlopen(f"{sandbox_url}/_sandbox/jobs", timeout=30) as answer:
+        return list(json.load(answer)["jobs"])
 
 
 def trace(path: Path, **line: Any) -> None:
@@ -66,6 +113,10 @@ def prepare(context: Any) -> None:
         context["task_state_store"] = HeldStore(
             context["task_state_store"], conf["hold_after_remembering"], path
         )
+    if "failing_store" in conf and ti.try_number == 1:
+        context["task_state_store"] = FailingStore(context["task_state_store"], **conf["failing_store"])
+    if conf.get("refuse_result") and ti.try_number == 1:
+        refuse_result(ti)
 
 
 def dag_of(kind: str, retries: int) -> DAG:

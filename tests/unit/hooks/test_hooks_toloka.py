@@ -9,6 +9,8 @@ import pytest
 
 from airflow_provider_archival.api import http
 from airflow_provider_archival.api.batches import OperationBatch
+from airflow_provider_archival.api.http import UnreadableAnswer
+from airflow_provider_archival.api.jobs import batch_looker
 from airflow_provider_archival.exceptions import JobTimeout, ServiceFault, ServiceRefusal
 from airflow_provider_archival.hooks.base import ATTEMPTS
 from airflow_provider_archival.hooks.toloka import TolokaHook
@@ -249,8 +251,8 @@ def test_a_list_that_can_have_no_end_is_a_fault_and_no_shorter_list(
     assert caught.value.error.can_repeat
     assert len(archival_sandbox.requests("/api/v1/pools")) <= 1 + ATTEMPTS
     batch = OperationBatch("POOL.ARCHIVE", "7", "2000-01-01T00:00:00.000", 1)
-    with pytest.raises(ServiceFault, match="unreadable answer"):
-        asyncio.run(TolokaHook().aget_batch(batch))
+    with pytest.raises(UnreadableAnswer, match="unreadable answer"):
+        asyncio.run(TolokaHook().afollow(batch_looker(batch)()))
 
 
 def test_a_page_that_comes_again_once_is_asked_for_again(
@@ -267,22 +269,17 @@ def test_a_page_that_comes_again_once_is_asked_for_again(
 def test_the_first_look_at_a_large_project_lists_only_what_is_in_it(
     archival_sandbox: Sandbox, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_archival.hooks.toloka._MOST_AT_FIRST", 2)
+    monkeypatch.setattr("airflow_provider_archival.api.jobs._MOST_AT_FIRST", 2)
     added = archival_sandbox.add_toloka_project(pools=3, status="CLOSED")
     for id in added["pools"]:
         TolokaHook().archive_pool(id)
     batch = OperationBatch("POOL.ARCHIVE", added["id"], "2000-01-01T00:00:00.000", 3)
 
     async def two_looks() -> list[OperationBatch]:
-        hook = TolokaHook()
-        return [await hook.aget_batch(batch) for _ in range(2)]
+        hook, look = TolokaHook(), batch_looker(batch)
+        return [await hook.afollow(look()) for _ in range(2)]
 
-    hook = TolokaHook()
-    for first, second in (
-        [hook.get_batch(batch, attempts=1) for _ in range(2)],
-        asyncio.run(two_looks()),
-    ):
+    hook, look = TolokaHook(), batch_looker(batch)
+    for first, second in ([hook.follow(look()) for _ in range(2)], asyncio.run(two_looks())):
         assert first == batch
         assert sum(second.counts.values()) == 3
-    # Whoever looks firmly wants to know how they stand.
-    assert sum(TolokaHook().get_batch(batch).counts.values()) == 3

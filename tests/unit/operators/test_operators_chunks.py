@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tries import Killed, Store
+from tries import Killed, Store, unpacked
 
 from airflow_provider_archival.api import jira
 from airflow_provider_archival.exceptions import JiraPartialError, ServiceFault, ServiceRefusal
-from airflow_provider_archival.operators.chunks import Chunks
 from airflow_provider_archival.operators.jira import JiraArchiveIssuesOperator, JiraUnarchiveIssuesOperator
+from airflow_provider_archival.operators.memory import STORE_KEY
 
 if TYPE_CHECKING:
     from airflow_provider_archival.sandbox.client import Sandbox
@@ -45,6 +46,12 @@ def archive(keys: list[str] = KEYS, **more: Any) -> JiraArchiveIssuesOperator:
     return JiraArchiveIssuesOperator(task_id="archive", issue_ids_or_keys=keys, **more)
 
 
+def done_in(store: Store) -> int:
+    """Return how many requests were answered as far as a retry will know."""
+    kept = store.get(STORE_KEY)
+    return len((unpacked(kept)["state"] or {"done": []})["done"]) if kept else 0
+
+
 def asked_for(sandbox: Sandbox) -> list[list[str]]:
     return [request["body"]["issueIdsOrKeys"] for request in sandbox.requests(ARCHIVE)]
 
@@ -63,7 +70,7 @@ def test_many_keys_are_several_requests_and_one_report(
     assert store.kept == {}
 
 
-@pytest.mark.parametrize("killed_at", range(1, 9))
+@pytest.mark.parametrize("killed_at", range(1, 6))
 def test_a_retry_asks_only_for_the_rest_and_reports_all(
     archival_sandbox: Sandbox, kept: dict[str, Any], store: Store, killed_at: int, at_once: int
 ) -> None:
@@ -83,7 +90,7 @@ def test_a_retry_asks_only_for_the_rest_and_reports_all(
     with pytest.raises(Killed):
         archive(max_concurrent_requests=at_once).execute(kept)
     store.set = keep  # type: ignore[method-assign]
-    done = len((store.get("archival_chunks") or {"done": []})["done"])
+    done = done_in(store)
     before = len(asked_for(archival_sandbox))
 
     result = archive(max_concurrent_requests=at_once).execute(kept)
@@ -113,7 +120,7 @@ def test_another_list_begins_anew(archival_sandbox: Sandbox, kept: dict[str, Any
     with pytest.raises(ServiceFault):
         archive().execute(kept)
     archival_sandbox.clear_faults()
-    assert len(store.kept) == 3
+    assert done_in(store) == 2
     result = archive(["WEB-1", "WEB-2", "WEB-3"]).execute(kept)
     assert (result["requested"], result["errors"]) == (3, {})
     assert store.kept == {}
@@ -188,10 +195,40 @@ def test_an_impossible_number_of_requests_is_told_when_the_dag_is_parsed(number:
         archive(max_concurrent_requests=number)
 
 
-def test_every_key_is_in_exactly_one_chunk() -> None:
+def test_every_key_is_in_exactly_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(60):
-        keys = [f"A-{n}" for n in range(number)]
         size = random.Random(number).randint(1, 7)
-        chunks = Chunks(None, keys, size)
-        assert [key for chunk in chunks.left() for key in chunks.keys(chunk)] == keys
-        assert all(0 < len(chunks.keys(chunk)) <= size for chunk in chunks.left())
+        monkeypatch.setattr(jira, "MAX_KEYS_PER_REQUEST", size)
+        keys = [f"A-{n}" for n in range(number)]
+        plan = archive(keys).plan()
+        assert [key for chunk in range(plan.number) for key in plan.keys(chunk)] == keys
+        assert all(0 < len(plan.keys(chunk)) <= size for chunk in range(plan.number))
+
+
+def test_a_refusal_in_the_middle_of_many_at_once_ends_the_try_and_what_was_answered_is_kept(
+    archival_sandbox: Sandbox, kept: dict[str, Any], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jira, "MAX_KEYS_PER_REQUEST", 1_000)
+    archival_sandbox.fault(ARCHIVE, status=403, skip=2)
+    keys = [f"WEB-{n}" for n in range(1, 10_001)]
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            archive(keys, max_concurrent_requests=4).execute(kept)
+        except BaseException as error:  # noqa: BLE001 (it is looked at below)
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(120)
+    assert not thread.is_alive()
+    assert [type(error) for error in raised] == [ServiceRefusal]
+    requests = archival_sandbox.requests(ARCHIVE)
+    answered = [one for one in requests if one["status"] != 403]
+    assert len(requests) < 10
+    assert done_in(store) == len(answered) > 0
+    result = archive(keys, max_concurrent_requests=4).execute(kept)
+    assert len(archival_sandbox.requests(ARCHIVE)) == len(requests) + 10 - len(answered)
+    assert result["requested"] == 10_000
+    assert store.kept == {}

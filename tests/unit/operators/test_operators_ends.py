@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_archival.sandbox.client import Sandbox
     from tests.unit.conftest import Connections, Deferrals, Pauses
-    from tests.unit.operators.tries import Store, Tries
+    from tests.unit.tries import Store, Tries
 
 pytestmark = pytest.mark.usefixtures("connections")
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
-from tries import Store, Tries
+from tries import Store, Tries, unpacked
 
-from airflow_provider_archival.api.jira import JiraTask
 from airflow_provider_archival.exceptions import (
     DestinationNotUsable,
     FileNotAvailable,
@@ -23,10 +22,9 @@ from airflow_provider_archival.exceptions import (
     ServiceFault,
     ServiceRefusal,
 )
-from airflow_provider_archival.hooks.destination import Destination
+from airflow_provider_archival.files.destination import Destination
 from airflow_provider_archival.hooks.jira import JiraCloudHook
 from airflow_provider_archival.operators.jira import JiraExportArchivedIssuesOperator
-from airflow_provider_archival.operators.progress import Progress
 from airflow_provider_archival.sensors.jira import JiraTaskSensor
 
 if TYPE_CHECKING:
@@ -255,9 +253,9 @@ def everything(ti: TaskInstance, store: Store, deferrals: Deferrals, logged: lis
     def collect(result: Any = None, error: BaseException | None = None) -> str:
         triggers = [deferred.trigger for deferred in deferrals.seen]
         carried = [trigger.carried for trigger in triggers if trigger.carried]
-        unpacked = [Progress.unpack(one, JiraTask.from_dict).to_dict() for one in carried]
+        read = [unpacked(one) for one in (*carried, *store.history)]
         seen = [trigger.serialize() for trigger in triggers]
-        shown = [result, ti.xcoms, store.kept, store.history, unpacked, seen, logged]
+        shown = [result, ti.xcoms, store.kept, store.history, read, seen, logged]
         if error is not None:
             shown += [
                 str(error),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_archival.sandbox.client import Sandbox
     from tests.unit.conftest import Deferrals, Pauses
-    from tests.unit.operators.tries import Tries
+    from tests.unit.tries import Tries
 
 pytestmark = pytest.mark.usefixtures("connections", "pauses")
 

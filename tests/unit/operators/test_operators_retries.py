@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
-from tries import Killed, Store, Tries
+from tries import Killed, Store, Tries, unpacked
 
 from airflow_provider_archival.api.jira import ExportFilter
 from airflow_provider_archival.exceptions import (
@@ -24,7 +24,7 @@ from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesByJqlOperator,
     JiraExportArchivedIssuesOperator,
 )
-from airflow_provider_archival.operators.progress import STORE_KEY
+from airflow_provider_archival.operators.memory import STORE_KEY
 from airflow_provider_archival.operators.toloka import TolokaArchivePoolOperator, TolokaArchiveProjectOperator
 from airflow_provider_archival.sandbox.toloka_store import PROJECT_READY, PROJECTS_WITH_CLOSED_POOLS
 
@@ -76,7 +76,7 @@ class TestAfterACrash:
         result = tries.run(**job)
         assert [one["id"] for one in archival_sandbox.jobs()] == [id]
         assert id in json.dumps(result)
-        assert list(tries._ti.xcoms.values()) == [id]
+        assert id in tries._ti.xcoms.values()
 
     def test_a_job_that_has_succeeded_gives_its_result(
         self, job: dict[str, Any], tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
@@ -113,8 +113,8 @@ class TestAfterACrash:
         id = killed_while_waiting(tries, pauses, archival_sandbox, job)
         assert tries.store is not None
         kept = tries.store.get(STORE_KEY)
-        assert [one.get("task_id", one.get("operation_id")) for one in kept["pending"]] == [id]
-        assert kept["doubt"] is None
+        assert kept["pending"] == [id]
+        assert unpacked(kept)["doubt"] is None
 
     def test_with_durable_false_nothing_is_kept(
         self, job: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
@@ -153,13 +153,15 @@ def test_a_try_with_another_connection_does_not_take_the_earlier_job(
 
 @pytest.mark.parametrize("fault", [{"reset": "after"}, {"status": 504, "when": "after"}, {"body": "html"}])
 class TestALostAnswer:
-    def test_to_an_export_is_answered_by_attaching(
-        self, fault: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
+    def test_to_an_export_leads_to_one_more_after_the_one_that_runs_and_that_is_told(
+        self, fault: dict[str, Any], tries: Tries, archival_sandbox: Sandbox, logged: list[str]
     ) -> None:
         archival_sandbox.fault(EXPORT, method="PUT", **fault)
         result = tries.run(**export())
-        assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
-        assert result["tasks"][0]["task_id"] == archival_sandbox.jobs()[0]["id"]
+        counters = archival_sandbox.counters()
+        assert (counters["jobs_submitted"], counters["jobs_overlapped"]) == ({"export": 2}, {"export": 1})
+        assert [one["task_id"] for one in result["tasks"]] == [archival_sandbox.jobs()[1]["id"]]
+        assert any("is perhaps a second one" in line for line in logged)
 
     def test_to_an_archive_never_leads_to_two_at_a_time(
         self, fault: dict[str, Any], tries: Tries, archival_sandbox: Sandbox
@@ -244,6 +246,18 @@ class TestAnotherJob:
             tries.run(**export(timeout=30))
         assert archival_sandbox.counters()["jobs_submitted"] == {"export": 1}
 
+    def test_is_watched_again_by_a_retry_after_a_crash_in_that_wait(
+        self, tries: Tries, archival_sandbox: Sandbox, pauses: Pauses, logged: list[str]
+    ) -> None:
+        other = Tries(tries._ti, None, tries._deferrals, False)
+        other.run(**export(wait_for_completion=False))
+        killed_while_waiting(tries, pauses, archival_sandbox, export())
+        logged.clear()
+        result = tries.run(**export())
+        assert any("waiting for its end" in line for line in logged)
+        assert not any("though it was waited for" in line for line in logged)
+        assert result["tasks"][0]["task_id"] == archival_sandbox.jobs()[1]["id"]
+
     def test_that_began_before_our_attempt_is_not_taken_for_ours(
         self, tries: Tries, archival_sandbox: Sandbox
     ) -> None:
@@ -258,7 +272,7 @@ class TestAnotherJob:
 
 
 class TestWithoutAStore:
-    @pytest.mark.parametrize("job", JOBS, ids=["archive", "export", "project"])
+    @pytest.mark.parametrize("job", [JOBS[0], JOBS[2]], ids=["archive", "project"])
     def test_a_running_job_is_found_at_the_service(
         self, job: dict[str, Any], tries_without_store: Tries, pauses: Pauses, archival_sandbox: Sandbox
     ) -> None:
@@ -266,6 +280,16 @@ class TestWithoutAStore:
         result = tries_without_store.run(**job)
         assert [one["id"] for one in archival_sandbox.jobs()] == [id]
         assert id in json.dumps(result)
+
+    def test_a_running_export_may_be_anybodys_so_it_is_waited_for_and_not_taken(
+        self, tries_without_store: Tries, pauses: Pauses, archival_sandbox: Sandbox, logged: list[str]
+    ) -> None:
+        id = killed_while_waiting(tries_without_store, pauses, archival_sandbox, export())
+        result = tries_without_store.run(**export())
+        assert id not in json.dumps(result)
+        counters = archival_sandbox.counters()
+        assert (counters["jobs_submitted"], counters["jobs_overlapped"]) == ({"export": 2}, {"export": 1})
+        assert any("is perhaps a second one" in line for line in logged)
 
     def test_an_archived_pool_is_success(self, tries_without_store: Tries, archival_sandbox: Sandbox) -> None:
         pool = archival_sandbox.add_toloka_project(pools=1)["pools"][0]

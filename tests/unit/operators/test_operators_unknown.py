@@ -32,6 +32,8 @@ ANSWERS = [
     {name: choices_of(name)[number % len(choices_of(name))] for name in HERE}
     for number in range(max(len(choices_of(name)) for name in HERE))
 ]
+# The hardest ones together: a 412 names a task, and nothing tells that it is one of the other kind.
+ANSWERS.append({**ANSWERS[0], "busy_with": "id", "locks": "one", "description": "same"})
 
 
 @pytest.fixture(scope="session", params=ANSWERS, ids=lambda answers: "-".join(map(str, answers.values())))
@@ -73,6 +75,40 @@ def test_another_archive_is_waited_for(tries: Tries, archival_sandbox: Sandbox) 
     result = tries.run(JiraArchiveIssuesByJqlOperator, jql="key = DEMO-5")
     assert (len(result["tasks"]), result["left"]) == (1, 0)
     assert archival_sandbox.counters()["jobs_overlapped"] == {"archive": 1}
+
+
+def test_what_a_colleague_runs_is_waited_for_and_left_alone(tries: Tries, archival_sandbox: Sandbox) -> None:
+    theirs = [archival_sandbox.colleague("archive", jql="key = DEMO-4")]
+    if archival_sandbox.settings.locks == "each":
+        theirs.append(archival_sandbox.colleague("export"))
+    result = tries.run(JiraArchiveIssuesByJqlOperator, jql="key = DEMO-5")
+    assert len(result["tasks"]) == 1
+    assert archival_sandbox.issue("DEMO-5")["archived"]
+    jobs = {job["id"]: job["status"] for job in archival_sandbox.jobs()}
+    assert set(jobs) - set(theirs) == {task["task_id"] for task in result["tasks"]}
+    assert set(jobs.values()) == {"DONE"}
+
+
+def test_an_archive_waits_for_an_export_where_they_share_a_lock(
+    tries: Tries, archival_sandbox: Sandbox
+) -> None:
+    archival_sandbox.colleague("export")
+    result = tries.run(JiraArchiveIssuesByJqlOperator, jql="key = DEMO-5")
+    assert (len(result["tasks"]), result["left"]) == (1, 0)
+    refused = [one["status"] for one in archival_sandbox.requests("*/issue/archive", "POST")].count(412)
+    assert (refused > 0) is (archival_sandbox.settings.locks == "one")
+
+
+def test_an_export_waits_for_an_archive_where_they_share_a_lock(
+    tries: Tries, archival_sandbox: Sandbox
+) -> None:
+    JiraCloudHook().archive_issues(["DEMO-5"])
+    theirs = archival_sandbox.colleague("archive", jql="key = DEMO-4")
+    result = tries.run(JiraExportArchivedIssuesOperator)
+    assert len(result["tasks"]) == 1
+    assert result["tasks"][0]["task_id"] != theirs
+    refused = [one["status"] for one in archival_sandbox.requests("*/archive/export", "PUT")].count(412)
+    assert (refused > 0) is (archival_sandbox.settings.locks == "one")
 
 
 @pytest.mark.parametrize("has_destination", [True, False])

@@ -11,7 +11,6 @@ from fits import check_fits
 from tries import Store, Tries
 
 from airflow_provider_archival.api import jira
-from airflow_provider_archival.api.windows import most_windows
 from airflow_provider_archival.exceptions import (
     CountsDoNotAddUp,
     JiraPartialError,
@@ -26,6 +25,7 @@ from airflow_provider_archival.operators.jira import (
     JiraExportArchivedIssuesOperator,
 )
 from airflow_provider_archival.operators.toloka import TolokaArchivePoolOperator, TolokaArchiveProjectOperator
+from airflow_provider_archival.plans.windows import most_windows
 from airflow_provider_archival.sandbox.toloka_store import PROJECTS_WITH_CLOSED_POOLS
 from airflow_provider_archival.sensors.jira import JiraTaskSensor
 from airflow_provider_archival.sensors.toloka import TolokaOperationSensor

@@ -271,6 +271,13 @@ def test_a_count_that_never_falls_and_a_412_are_recipes(archival_sandbox: Sandbo
     assert (answer.status_code, answer.json()) == (412, {"errorMessages": [busy]})
 
 
+def test_may_say_another_date(archival_sandbox: Sandbox) -> None:
+    date = "Thu, 01 Jan 1970 00:00:00 GMT"
+    archival_sandbox.fault("/api/v1/*", status=503, headers={"Date": date})
+    archival_sandbox.fault("/api/v1/*", body="html", headers={"Date": date})
+    assert [get(archival_sandbox).headers["Date"] for _ in range(2)] == [date, date]
+
+
 def test_redirects(archival_sandbox: Sandbox) -> None:
     archival_sandbox.fault("/api/v1/requester", redirect="https://elsewhere.example/", status=307)
     answer = get(archival_sandbox, allow_redirects=False)

@@ -6,17 +6,20 @@ import csv
 import io
 import re
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from airflow_provider_archival.sandbox import credentials
+from airflow_provider_archival.sandbox.client import SandboxError
 from airflow_provider_archival.sandbox.jira_answers import Refusal
 from airflow_provider_archival.sandbox.jira_catalog import (
     ADMIN,
     ARCHIVED_PROJECT_ISSUE,
     BUG,
+    COLLEAGUE,
     MEMBER,
     OLD_ISSUE,
     PARENT_ISSUE,
@@ -301,6 +304,19 @@ class TestArchiveByJql:
         jira.sandbox.advance(5)
         assert int(jira.started("project = WEB")) > int(id)
 
+    def test_an_archive_and_an_export_can_share_a_lock(
+        self, archival_sandbox_factory: SandboxFactory
+    ) -> None:
+        jira = Jira(archival_sandbox_factory(issues=10, locks="one"))
+        id = jira.started()
+        said = jira.archive_by_jql("project = WEB")
+        assert f"already running with ID {id}." in refused(said)[1][0]
+        export = jira.export()
+        assert (export.status_code, export.json()) == (412, said.json())
+        jira.sandbox.job(id, "finish")
+        id = jira.export().json()["taskId"]
+        assert f"already running with ID {id}." in refused(jira.archive_by_jql("project = WEB"))[1][0]
+
 
 class TestTask:
     def test_it_goes_through_its_states_by_the_clock(self, jira: Jira) -> None:
@@ -346,6 +362,49 @@ class TestTask:
         assert jira.task(id).json()["status"] == "CANCELLED"
         assert jira.count("project = DEMO").json() == {"count": 5}
 
+    def test_its_times_and_the_date_of_an_answer_are_by_one_clock(self, jira: Jira) -> None:
+        jira.sandbox.advance(30 * 86400)
+        started, busy = (jira.archive_by_jql("project = DEMO") for _ in range(2))
+        look = jira.call("GET", f"/task/{started.json().rpartition('/')[2]}")
+        jira.sandbox.fault("/rest/api/3/myself", status=503)
+        answers = [started, busy, look, jira.call("GET", "/myself")]
+        assert [answer.status_code for answer in answers] == [202, 412, 200, 503]
+        submitted = look.json()["submitted"] / 1000
+        assert submitted == pytest.approx(jira.sandbox.now(), abs=30)
+        for answer in answers:
+            date = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            assert date == pytest.approx(submitted, abs=10)
+
+    def test_a_cancel_can_come_too_late(self, jira: Jira) -> None:
+        id = jira.started("project = DEMO AND issuetype in standardIssueTypes()")
+        jira.sandbox.job(id, "freeze")
+        assert jira.cancel(id).status_code == 202
+        jira.sandbox.advance(3600)
+        assert jira.task(id).json()["status"] == "CANCEL_REQUESTED"
+        assert f"already running with ID {id}." in refused(jira.archive_by_jql("project = WEB"))[1][0]
+        jira.sandbox.job(id, "finish")
+        task = jira.task(id).json()
+        assert (task["status"], task["progress"]) == ("COMPLETE", 100)
+        assert task["result"] == {"numberOfIssuesUpdated": 5, "numberOfIssuesNotUpdated": 0}
+        assert jira.count("project = DEMO").json() == {"count": 0}
+
+    def test_one_that_is_hidden_runs_on_and_is_named(self, jira: Jira) -> None:
+        id = jira.started()
+        not_found = f"The task with ID {id} is not found."
+        body = {"errorMessages": [not_found], "errors": {}}
+        jira.sandbox.fault(f"/rest/api/3/task/{id}", status=404, body=body, times=2)
+        for _ in range(2):
+            assert refused(jira.task(id)) == (404, [not_found])
+            assert f"already running with ID {id}." in refused(jira.archive_by_jql("key = DEMO-5"))[1][0]
+        assert jira.task(id).json()["status"] == "ENQUEUED"
+
+        fault = jira.sandbox.fault(f"/rest/api/3/task/{id}*", status=404, body=body, times=None)
+        jira.sandbox.advance(2)
+        assert (jira.task(id).status_code, jira.cancel(id).status_code) == (404, 404)
+        assert jira.archive_by_jql("key = DEMO-5").status_code == 412
+        jira.sandbox.clear_faults(fault)
+        assert jira.task(id).json()["status"] == "RUNNING"
+
     def test_what_is_over_cannot_be_cancelled(self, jira: Jira) -> None:
         id = jira.started()
         jira.sandbox.advance(5)
@@ -372,6 +431,73 @@ class TestTask:
         assert bearer(jira.sandbox).task(id).status_code == 200
         assert member.task(id).status_code == 404
         assert member.cancel(id).status_code == 404
+
+    @pytest.mark.parametrize(
+        ("tells", "descriptions"),
+        [
+            ("kind", ["Archive issues", "Export archived issues"]),
+            ("same", ["Issue archival task", "Issue archival task"]),
+            ("none", [None, None]),
+        ],
+    )
+    def test_what_its_description_tells_is_a_setting(
+        self, archival_sandbox_factory: SandboxFactory, tells: str, descriptions: list[str | None]
+    ) -> None:
+        jira = Jira(archival_sandbox_factory(issues=10, description=tells))
+        tasks = [jira.task(id).json() for id in (jira.started(), jira.export().json()["taskId"])]
+        assert [task.get("description") for task in tasks] == descriptions
+        assert [set(task) ^ TASK_KEYS for task in tasks] == [
+            {"description"} if tells == "none" else set()
+        ] * 2
+
+
+class TestColleague:
+    """Jobs that another admin submits."""
+
+    def test_their_archive_is_one_like_ours_but_for_its_submitter(self, jira: Jira) -> None:
+        theirs = jira.task(jira.sandbox.colleague("archive", jql="project = HR")).json()
+        jira.sandbox.job(theirs["id"], "finish")
+        ours = jira.task(jira.started()).json()
+        assert ours.keys() == theirs.keys()
+        assert (theirs["description"], theirs["submittedBy"]) == ("Archive issues", COLLEAGUE.id)
+        assert ours["submittedBy"] == ADMIN.id
+        assert jira.sandbox.count("project = HR", archived=False) == 0
+        (entry,) = jira.sandbox.requests("*/issue/archive")
+        assert entry["body"] == {"jql": "project = DEMO"}
+
+    def test_their_export_has_a_file_of_what_they_chose(self, jira: Jira) -> None:
+        jira.archive(OLD_ISSUE)
+        files = []
+        for projects in ([], ["DEMO"], ["HR"]):
+            id = jira.sandbox.colleague("export", filter={"projects": projects})
+            assert jira.task(id).json()["submittedBy"] == COLLEAGUE.id
+            jira.sandbox.job(id, "finish")
+            url = jira.task(id).json()["result"]["fileUrl"]
+            files.append(requests.get(url, auth=BASIC_ADMIN, timeout=30).text.count(OLD_ISSUE))
+        assert files == [1, 1, 0]
+
+    @pytest.mark.parametrize("locks", ["each", "one"])
+    def test_they_wait_for_us_and_we_for_them(
+        self, archival_sandbox_factory: SandboxFactory, locks: str
+    ) -> None:
+        sandbox = archival_sandbox_factory(issues=10, locks=locks)
+        jira = Jira(sandbox)
+        id = jira.started()
+        with pytest.raises(SandboxError, match=rf"412.*already running with ID {id}\. To start a new one"):
+            sandbox.colleague("archive", jql="project = HR")
+        if locks == "one":
+            with pytest.raises(SandboxError, match=rf"412.*already running with ID {id}\."):
+                sandbox.colleague("export")
+            sandbox.job(id, "finish")
+        id = sandbox.colleague("export")
+        assert f"already running with ID {id}." in refused(jira.export())[1][0]
+
+    def test_jira_refuses_them_what_makes_no_sense(self, jira: Jira) -> None:
+        with pytest.raises(SandboxError, match=r"400.*Invalid JQL"):
+            jira.sandbox.colleague("archive")
+        with pytest.raises(SandboxError, match=r"400.*Your filter contains invalid values"):
+            jira.sandbox.colleague("export", filter={"projects": ["NOPE"]})
+        assert jira.sandbox.jobs() == []
 
 
 class TestWords:
