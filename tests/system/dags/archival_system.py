@@ -24,13 +24,14 @@ from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesByJqlOperator,
     JiraExportArchivedIssuesOperator,
 )
+from airflow_provider_archival.operators.progress import store_of
 from airflow_provider_archival.operators.toloka import TolokaArchiveProjectOperator
 
 HOLD_SECONDS = 600
 
 
 class HeldStore:
-    """The task's state store, which does not return once it has been given a job's id."""
+    """A task's state store, which does not return once it has been given a job's id."""
 
     def __init__(self, store: Any, sandbox_url: str, trace: Path) -> None:
         self._store, self._sandbox_url, self._trace = store, sandbox_url, trace
@@ -63,9 +64,9 @@ def prepare(context: Any) -> None:
     path = Path(conf["trace"])
     trace(path, event="started", try_number=ti.try_number, map_index=ti.map_index)
     if "hold_after_remembering" in conf and ti.try_number == 1:
-        context["task_state_store"] = HeldStore(
-            context["task_state_store"], conf["hold_after_remembering"], path
-        )
+        # Where Airflow has no store, the operator makes one: it is given the same, held.
+        store = store_of(context, durable=True)
+        context["task_state_store"] = HeldStore(store, conf["hold_after_remembering"], path)
 
 
 def dag_of(kind: str, retries: int) -> DAG:
