@@ -1,0 +1,33 @@
+"""Cases at the edges of what a run promises, each of which went wrong once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from test_operators_whose import NOT_FOUND, TASK, export, ids_of, killed_while_waiting
+from tries import Tries
+
+if TYPE_CHECKING:
+    from airflow_provider_archival.sandbox.client import Sandbox
+    from tests.unit.conftest import Pauses
+
+pytestmark = pytest.mark.usefixtures("connections", "pauses")
+
+PASSING: list[dict[str, Any]] = [
+    {"status": 429, "headers": {"Retry-After": "100"}, "times": 1},
+    {"status": 503, "headers": {"Retry-After": "100"}, "times": 1},
+]
+
+
+@pytest.mark.parametrize("skip", range(3, 9))
+@pytest.mark.parametrize("fault", PASSING, ids=["limit", "fault"])
+def test_a_task_of_ours_that_can_not_be_looked_at_for_a_while_is_no_reason_for_a_second_export(
+    fault: dict[str, Any], skip: int, tries: Tries, pauses: Pauses, archival_sandbox: Sandbox
+) -> None:
+    id = killed_while_waiting(tries, pauses, archival_sandbox, export())
+    archival_sandbox.fault(TASK, times=3, status=404, body=NOT_FOUND["body"])
+    archival_sandbox.fault(TASK, skip=skip - 3, **fault)
+    result = tries.run(**export(timeout=24 * 60 * 60))
+    assert ids_of(result) == [id]
+    assert [one["id"] for one in archival_sandbox.jobs()] == [id]
