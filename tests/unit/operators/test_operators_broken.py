@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_operators_whose import NOT_FOUND, TASK, export, ids_of, killed_while_waiting
-from tries import Tries
+from tries import Store, Tries
+
+from airflow_provider_archival.operators.memory import STORE_KEY
 
 if TYPE_CHECKING:
     from airflow_provider_archival.sandbox.client import Sandbox
@@ -31,3 +33,12 @@ def test_a_task_of_ours_that_can_not_be_looked_at_for_a_while_is_no_reason_for_a
     result = tries.run(**export(timeout=24 * 60 * 60))
     assert ids_of(result) == [id]
     assert [one["id"] for one in archival_sandbox.jobs()] == [id]
+
+
+@pytest.mark.parametrize("started", ["soon", None, float("nan")])
+def test_a_kept_number_of_a_try_without_its_time_blocks_nobody(
+    started: Any, tries: Tries, store: Store, archival_sandbox: Sandbox
+) -> None:
+    store.set(STORE_KEY, {"version": 3, "plan": "jira_export", "try": 9, "started": started, "packed": ""})
+    assert len(tries.run(**export())["tasks"]) == 1
+    assert len(archival_sandbox.jobs()) == 1
