@@ -8,11 +8,13 @@ import pytest
 from test_operators_whose import NOT_FOUND, TASK, export, ids_of, killed_while_waiting
 from tries import Store, Tries
 
+from airflow_provider_archival.exceptions import JobNotWatched
+from airflow_provider_archival.operators.jira import JiraExportArchivedIssuesOperator
 from airflow_provider_archival.operators.memory import STORE_KEY
 
 if TYPE_CHECKING:
     from airflow_provider_archival.sandbox.client import Sandbox
-    from tests.unit.conftest import Pauses
+    from tests.unit.conftest import Deferrals, Pauses
 
 pytestmark = pytest.mark.usefixtures("connections", "pauses")
 
@@ -41,4 +43,33 @@ def test_a_kept_number_of_a_try_without_its_time_blocks_nobody(
 ) -> None:
     store.set(STORE_KEY, {"version": 3, "plan": "jira_export", "try": 9, "started": started, "packed": ""})
     assert len(tries.run(**export())["tasks"]) == 1
+    assert len(archival_sandbox.jobs()) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"outcome": "vanished"}, {"outcome": None}, {"job": {"id": 1}}, {"job": "text"}, {"job": None}],
+    ids=str,
+)
+def test_an_event_that_can_not_be_read_is_told_and_the_next_try_takes_the_job_up(
+    odd: dict[str, Any],
+    context: dict[str, Any],
+    store: Store,
+    deferrals: Deferrals,
+    archival_sandbox: Sandbox,
+) -> None:
+    from airflow.providers.common.compat.sdk import TaskDeferred
+
+    context["task_state_store"] = store
+
+    def task() -> Any:
+        return JiraExportArchivedIssuesOperator(task_id="task", deferrable=True, timeout=600)
+
+    with pytest.raises(TaskDeferred) as deferred:
+        task().execute(context)
+    event = {**deferrals.event_of(deferred.value.trigger), **odd}
+    with pytest.raises(JobNotWatched, match=r"Jira task \d+ could not be watched.*event"):
+        task().resume_execution("execute_complete", {"event": event}, context)
+    context["ti"].try_number = 2
+    assert ids_of(deferrals.run(task(), context)) == [one["id"] for one in archival_sandbox.jobs()]
     assert len(archival_sandbox.jobs()) == 1
