@@ -176,7 +176,7 @@ class Engine(Generic[S, W, J]):
         """Take in how the wait ended for which the run was left."""
         if self.run.blocker is not None:
             self._unblock(outcome)
-        else:
+        elif self.run.pending:
             self._settle(outcome)
 
     def _settle(self, outcome: Outcome[J]) -> None:
