@@ -62,8 +62,7 @@ test: lint airflow3/tests/integration airflow3/tests/unit
 
 test-airflow2: airflow2/tests/integration airflow2/tests/unit
 
-# Real schedulers, triggerers and API servers, really killed. Airflow 2.11 has no state store: there, dag.test()
-# runs what needs neither that nor a kill.
+# Real schedulers, triggerers and API servers, really killed. On Airflow 2.11 dag.test() runs what needs none.
 test-system: airflow3/tests/system airflow2/tests/system
 
 test-rest: test-system test-airflow2 test-clients
@@ -78,8 +77,7 @@ benchmarks: $(A3)/.ready
 airflow3/tests/integration: PARALLEL := -n 2
 airflow2/tests/integration: PARALLEL := -n 2
 airflow3/tests/unit airflow2/tests/unit: PARALLEL := -n 2
-airflow3/tests/system: PARALLEL := -n 3 --dist worksteal -m "not scale"
-airflow2/tests/system: PARALLEL := -n 2 --dist worksteal
+airflow3/tests/system airflow2/tests/system: PARALLEL := -n 3 --dist worksteal -m "not scale"
 
 airflow3/%: $(A3)/.ready
 	$(A3)/bin/python -m pytest -q $(PARALLEL) $*

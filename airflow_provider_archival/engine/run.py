@@ -176,7 +176,7 @@ class Engine(Generic[S, W, J]):
         """Take in how the wait ended for which the run was left."""
         if self.run.blocker is not None:
             self._unblock(outcome)
-        else:
+        elif self.run.pending:
             self._settle(outcome)
 
     def _settle(self, outcome: Outcome[J]) -> None:
@@ -266,7 +266,9 @@ class Engine(Generic[S, W, J]):
     def _was_ours_all_along(self, what: W) -> bool:
         """Take what was in the way where it is ours and could not be seen; True when that settles it."""
         run, kind = self.run, self.plan.kinds[0]
-        seen = self._look_at(run.last_blocker) if run.last_blocker in run.suspects else None
+        id = run.last_blocker
+        # What is ours has to be seen: a fault that passes is no reason for a second one.
+        seen = self._look_at(id, must=True) if id in run.suspects else None
         if seen is None or (seen.is_final and not seen.succeeded):
             return False
         log.info("%s was submitted by an earlier attempt: attaching", kind.name_of(seen.id))
@@ -333,12 +335,14 @@ class Engine(Generic[S, W, J]):
             self.run = replace(run, blocker=running or "", last_blocker=running or "")
         self.driver.remember(self.run)
 
-    def _look_at(self, job_id: str) -> J | None:
-        """Look at a job that may be another's; None where that can't be seen."""
+    def _look_at(self, job_id: str, *, must: bool = False) -> J | None:
+        """Look at a job that may be another's; None where it can't be seen, or not now (unless ``must``)."""
         kind = self.plan.kinds[0]
         try:
             seen: J = self.driver.follow(kind.looker(kind.unseen(job_id))())
         except ApiError as error:
+            if must and error.can_repeat:
+                raise
             log.info("%s can't be looked at: %s", kind.name_of(job_id), error)
             return None
         return seen

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_archival.api.http import ApiError
-from airflow_provider_archival.api.polling import TIMEOUT, Outcome
+from airflow_provider_archival.api.polling import ENDED, GONE, REFUSED, TIMEOUT, UNWATCHED, Outcome
 from airflow_provider_archival.engine.driver import BadEnd
 from airflow_provider_archival.engine.run import Engine
 from airflow_provider_archival.engine.state import Run, Unreadable, asked_of, checked, read
@@ -161,7 +161,13 @@ class PlanOperator(BaseOperator):
         """Read a trigger's event."""
         is_ours = run.blocker is None and run.pending
         kind = plan.kind_of(run.pending[0]) if is_ours else plan.kinds[0]
-        job = kind.read(event["job"]) if event.get("job") else None
+        try:
+            job = kind.read(event["job"]) if event.get("job") else None
+        except Exception:  # noqa: BLE001 (a triggerer of another version may have written anything)
+            return _unread()
+        is_known = event.get("outcome") in (ENDED, TIMEOUT, REFUSED, GONE, UNWATCHED)
+        if not is_known or (is_ours and job is None and event["outcome"] == ENDED):
+            return _unread()
         return Outcome(event["outcome"], job, event.get("message") or "")
 
     def deadline_of(self, run: Run[Any, Any]) -> Deadline:
@@ -274,6 +280,10 @@ class JobOperator(PlanOperator):
         self.timeout = seconds_of(timeout, "timeout")
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
+
+
+def _unread() -> Outcome[Any]:
+    return Outcome(UNWATCHED, message="its event can't be read, so perhaps it is of another version.")
 
 
 def seconds_of(value: float, parameter: str) -> float:

@@ -312,6 +312,7 @@ def _taken_over(known: Run[Any, Any], fresh: Run[Any, Any]) -> Run[Any, Any]:
         end_time=fresh.end_time,
         writer=fresh.writer,
         blocker=None,
+        blocked=0,
         last_blocker=None,
         is_suspect=False,
         paused_for=None,

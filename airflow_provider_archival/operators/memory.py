@@ -140,8 +140,9 @@ class Memory:
         if not isinstance(kept, dict) or type(number := kept.get("try")) is not int:
             return
         started = kept.get("started")
-        is_stale = isinstance(started, (int, float)) and started < self._started - _LONGEST_CLOCK_DIFFERENCE
-        if number > self._try and not is_stale:
+        # A number without a time is nothing that a try of ours wrote.
+        is_ours = isinstance(started, (int, float)) and started >= self._started - _LONGEST_CLOCK_DIFFERENCE
+        if number > self._try and is_ours:
             raise TryOvertaken(
                 f"Try {number} of this task has taken over from this one (try {self._try}), which Airflow has"
                 " given up: it stops here, and changes nothing. What to do: look at the later try."

@@ -293,7 +293,8 @@ class ArchiveProject(Plan[ProjectState, Doing, TolokaJob]):
             raise ValueError(f"there is no step {', '.join(unknown)}")
 
     def is_last(self, state: ProjectState) -> bool:
-        return state.left == ()
+        # A run that was taken up looks up what is left when its own operation, the last, has ended.
+        return not state.left
 
     # --- the end ---
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from cluster import DAGS, tail
+from cluster import DAGS, DATABASE, tail
 from processes import end_session
 from runs import Run
 from waiting import PATIENCE, wait_until
 
 _RUNNER = Path(__file__).parent / "run_inline.py"
-_DATABASE = "airflow.db"
 
 
 class InlineAirflow:
@@ -64,7 +63,8 @@ class InlineAirflow:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/{_DATABASE}",
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/{DATABASE}",
         }
 
     def add_connection(self, conn_id: str, values: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ class InlineAirflow:
         """Start a DAG run."""
         home = self.home / f"run-{len(self._runs) + 1}"
         home.mkdir()
-        shutil.copy(self.home / _DATABASE, home)
+        shutil.copy(self.home / DATABASE, home)
         run = InlineRun(self, dag_id, home, conf)
         self._runs.append(run)
         run.start()

@@ -49,7 +49,8 @@ def test_the_answer_to_a_submit_is_lost(
         assert site.id_in(value) == site.jobs(kind)[-1]["id"], run.story()
         assert site.submitted(kind) == (2 if kind in seconds else 1), run.story()
         assert site.most_at_once(kind) == 1, run.story()
-        assert (SECOND in run.log()) == (kind in seconds), run.story()
+        # It is told wherever an answer was lost: whether that had an effect nobody knows.
+        assert (SECOND in run.log()) == (kind == EXPORT), run.story()
 
 
 def test_a_service_that_is_down_for_a_minute_costs_no_retry(new_site: Callable[..., Site]) -> None:

@@ -25,13 +25,14 @@ from airflow_provider_archival.operators.jira import (
     JiraArchiveIssuesByJqlOperator,
     JiraExportArchivedIssuesOperator,
 )
+from airflow_provider_archival.operators.memory import store_of
 from airflow_provider_archival.operators.toloka import TolokaArchiveProjectOperator
 
 HOLD_SECONDS = 600
 
 
 class HeldStore:
-    """The task's state store, which does not return once it has been given a job's id."""
+    """A task's state store, which does not return once it has been given a job's id."""
 
     def __init__(self, store: Any, sandbox_url: str, trace: Path) -> None:
         self._store, self._sandbox_url, self._trace = store, sandbox_url, trace
@@ -101,6 +102,11 @@ def trace(path: Path, **line: Any) -> None:
         file.write(json.dumps({"pid": os.getpid(), "time": time.time(), **line}) + "\n")
 
 
+def store_of_task(context: Any) -> Any:
+    """Return the task's store; where Airflow has none, the one that the operator makes."""
+    return store_of(context, durable=True)
+
+
 def prepare(context: Any) -> None:
     """Set the operator as the run wants it, and tell which process works on it."""
     conf, ti = context["dag_run"].conf, context["ti"]
@@ -110,11 +116,9 @@ def prepare(context: Any) -> None:
     path = Path(conf["trace"])
     trace(path, event="started", try_number=ti.try_number, map_index=ti.map_index)
     if "hold_after_remembering" in conf and ti.try_number == 1:
-        context["task_state_store"] = HeldStore(
-            context["task_state_store"], conf["hold_after_remembering"], path
-        )
+        context["task_state_store"] = HeldStore(store_of_task(context), conf["hold_after_remembering"], path)
     if "failing_store" in conf and ti.try_number == 1:
-        context["task_state_store"] = FailingStore(context["task_state_store"], **conf["failing_store"])
+        context["task_state_store"] = FailingStore(store_of_task(context), **conf["failing_store"])
     if conf.get("refuse_result") and ti.try_number == 1:
         refuse_result(ti)
 

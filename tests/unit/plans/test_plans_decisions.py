@@ -309,3 +309,10 @@ def test_a_state_that_can_not_be_the_plans_is_not_read(plan: Any, state: Any) ->
     run: Run[Any, Any] = Run("", "", 1.0, 2.0, state=state)
     with pytest.raises(Unreadable):
         checked(plan, read(plan, write(plan, run)))
+
+
+def test_nothing_follows_the_projects_own_operation_that_was_taken_up() -> None:
+    plan = ArchiveProject("7", True, True, now=1.0)
+    state = Talk({}).hold(plan.take_up(ProjectState(1.0, ("archive the project",))))
+    assert plan.is_last(state)
+    assert not plan.is_last(ProjectState(1.0, ("archive the project",)))
