@@ -56,8 +56,12 @@ class Cluster(ABC):
         self._numbers = itertools.count(1)
 
     def _part(self, name: str) -> Part:
-        command = [sys.executable, "-m", "airflow", name, *_ARGUMENTS.get(name, [])]
-        return Part(command, self._environment, self.home / f"{name}.log")
+        arguments = [*self.command(name), name, *_ARGUMENTS.get(name, [])]
+        return Part(arguments, self._environment, self.home / f"{name}.log")
+
+    def command(self, name: str) -> list[str]:
+        """Return what ``airflow`` is for this part."""
+        return [sys.executable, "-m", "airflow"]
 
     # --- its life ---
 
