@@ -14,6 +14,7 @@ from processes import Part
 from runs import Run
 from waiting import PATIENCE, wait_until
 
+PROJECT = Path(__file__).parents[2]
 DAGS = Path(__file__).parent / "dags"
 SCHEDULER, TRIGGERER, DAG_PROCESSOR = "scheduler", "triggerer", "dag-processor"
 _ARGUMENTS = {SCHEDULER: ["--skip-serve-logs"], TRIGGERER: ["--skip-serve-logs"]}
@@ -49,6 +50,8 @@ class Cluster(ABC):
         ours = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         self._environment = {
             **ours,
+            # What is tested is what lies beside the tests, whichever copy of the package is installed.
+            "PYTHONPATH": str(PROJECT),
             "AIRFLOW_HOME": str(home),
             **{f"AIRFLOW__{name}": value for name, value in {**_SETTINGS, **settings}.items()},
         }
@@ -56,8 +59,12 @@ class Cluster(ABC):
         self._numbers = itertools.count(1)
 
     def _part(self, name: str) -> Part:
-        command = [sys.executable, "-m", "airflow", name, *_ARGUMENTS.get(name, [])]
-        return Part(command, self._environment, self.home / f"{name}.log")
+        arguments = [*self.command(name), name, *_ARGUMENTS.get(name, [])]
+        return Part(arguments, self._environment, self.home / f"{name}.log")
+
+    def command(self, name: str) -> list[str]:
+        """Return what ``airflow`` is for this part."""
+        return [sys.executable, "-m", "airflow"]
 
     # --- its life ---
 

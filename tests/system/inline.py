@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from cluster import DAGS, DATABASE, tail
+from cluster import DAGS, DATABASE, PROJECT, tail
 from processes import end_session
 from runs import Run
 from waiting import PATIENCE, wait_until
@@ -60,6 +60,7 @@ class InlineAirflow:
         return {
             **ours,
             **self._connections,
+            "PYTHONPATH": str(PROJECT),
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

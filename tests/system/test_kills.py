@@ -149,8 +149,10 @@ def test_the_triggerer_is_killed_under_fifty_mapped_tasks(
     site = new_site(job_seconds=600)
     projects = [site.sandbox.add_toloka_project(pools=1, status="ARCHIVED")["id"] for _ in range(MAPPED)]
     run = site.run_mapped(projects)
-    jobs = site.wait_until(
-        lambda: len(jobs := site.jobs(TOLOKA)) >= MAPPED and jobs, "all operations are submitted", run
+    jobs = run.wait_until(
+        lambda: len(jobs := site.jobs(TOLOKA)) >= MAPPED and jobs,
+        "all operations are submitted",
+        seconds=240,
     )
     site.wait_until(lambda: {task["state"] for task in run.tasks()} == {"deferred"}, "all are deferred", run)
 
