@@ -250,17 +250,19 @@ class Plan(Generic[S, W, J]):
 
 
 def search(
-    look: Callable[[], Flow[Found[J] | None]], attempt: int, *, appears_late: bool = False
+    look: Callable[[], Flow[Found[J] | None]], attempt: int, *, appears_late: Since | None = None
 ) -> Flow[Found[J] | None]:
     """
     Look for a job, at once or after pauses, until it is there.
 
     :param attempt: 0 for a look at once; otherwise the look comes after a pause, longer from time to time
-    :param appears_late: the service may take a second job while the first is not to be found yet, so it is
-        looked for several times
+    :param appears_late: since when the service may have a job that is not to be found yet, and takes another
+        one: so it is looked for until some time has passed since then
     """
     if not attempt:
-        return (yield from look())
+        found = yield from look()
+        if found is not None or appears_late is None or appears_late.ago >= sum(PAUSES):
+            return found
     for seconds in PAUSES if appears_late else PAUSES[attempt - 1 : attempt]:
         yield Pause(seconds)
         if (found := (yield from look())) is not None:

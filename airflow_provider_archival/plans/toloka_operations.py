@@ -11,7 +11,7 @@ from airflow_provider_archival.api.batches import latest_of, target_of, time_bef
 from airflow_provider_archival.api.flow import Flow, ask
 from airflow_provider_archival.api.http import ApiError, Conflict
 from airflow_provider_archival.api.toloka import TolokaOperation, all_of, all_operations
-from airflow_provider_archival.plans.base import Found, search
+from airflow_provider_archival.plans.base import Found, Since, search
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def started(type: str, id: str, begin: float) -> Flow[TolokaOperation | None]:
             if error.surely_undone or not error.can_repeat or attempt == _ATTEMPTS:
                 raise
             log.warning("Nobody knows whether that was done; looking again: %s", error)
-        found = yield from search(lambda: find(type, id, begin), 1, appears_late=True)
+        found = yield from search(lambda: find(type, id, begin), 1, appears_late=Since(None, 0.0))
         if found is not None:
             log.info("The answer was lost, but the operation on %s %s is there", target_of(type), id)
             return found.job

@@ -67,7 +67,7 @@ class ArchivePool(Plan[PoolState, str, TolokaOperation]):
         self, state: PoolState, what: str, since: Since, attempt: int
     ) -> Flow[Found[TolokaOperation] | None]:
         begin = state.begin if since.served is None else min(since.served, state.begin)
-        return search(lambda: find(POOL_ARCHIVE, what, begin), attempt, appears_late=True)
+        return search(lambda: find(POOL_ARCHIVE, what, begin), attempt, appears_late=since)
 
     def after(self, state: PoolState, event: Event[str]) -> PoolState:
         if isinstance(event, Started):

@@ -235,7 +235,7 @@ class ArchiveProject(Plan[ProjectState, Doing, TolokaJob]):
             found = yield from find(toloka.PROJECT_ARCHIVE, self.project_id, state.begin)
             return None if found is None else Found(found.job)
 
-        return search(look, attempt, appears_late=True)
+        return search(look, attempt, appears_late=since)
 
     def _archive(self) -> Flow[Sent[TolokaJob]]:
         try:
@@ -254,13 +254,20 @@ class ArchiveProject(Plan[ProjectState, Doing, TolokaJob]):
         running = {id: one for id, one in found.items() if not one.is_final}
         if running:
             log.info("%d operations are under way already: taking them up", len(running))
+        refused: dict[str, Refused] = {}
         for id in sorted(members - set(running), key=lambda id: (len(id), id)):
-            operation, refused = yield from self._start(step, id, state.begin)
-            if refused is not None:
-                log.warning("Toloka refuses %s", _named([refused.to_dict()], _message))
-                state = state.refusing(refused)
+            operation, refusal = yield from self._start(step, id, state.begin)
+            if refusal is not None:
+                refused[id] = refusal
             elif operation is not None and not operation.is_final:
                 running[id] = operation
+        # Somebody else may have started what Toloka refuses to us since we looked.
+        theirs = (yield from latest(step.type, set(refused), state.begin)) if refused else {}
+        running |= {id: one for id, one in theirs.items() if not one.is_final}
+        for id, refusal in refused.items():
+            if id not in theirs or is_in_vain(theirs[id]):
+                log.warning("Toloka refuses %s", _named([refusal.to_dict()], _message))
+                state = state.refusing(refusal)
         if step.status == "CLOSED" and members:
             state = replace(state, archives_members=True)
         if not running:

@@ -33,7 +33,7 @@ from airflow_provider_archival.plans.jira_issues import Chunk, IssuesByKey, Issu
 from airflow_provider_archival.plans.jira_jql import ArchiveByJql
 from airflow_provider_archival.plans.jira_spans import JqlState, Span, is_to_do
 from airflow_provider_archival.plans.toloka_pool import ArchivePool, PoolState
-from airflow_provider_archival.plans.toloka_project import ArchiveProject, ProjectState
+from airflow_provider_archival.plans.toloka_project import ArchiveProject, Doing, ProjectState
 from airflow_provider_archival.plans.windows import Part, Window
 
 NOW = datetime(2026, 11, 25, 12, 0)
@@ -263,6 +263,44 @@ class TestAProject:
         assert state.left == ("archive the project",)
         with pytest.raises(Stop, match="rejected tasks"):
             Talk({}).hold(plan.next(state))
+
+    @pytest.mark.parametrize(
+        ("theirs", "is_refused"), [("RUNNING", False), ("SUCCESS", False), ("FAIL", True), (None, True)]
+    )
+    def test_what_is_refused_because_somebody_else_has_just_started_it_is_waited_for(
+        self, theirs: str | None, is_refused: bool
+    ) -> None:
+        plan = ArchiveProject("7", True, True, now=2000.0)
+        _, step = Talk({}).hold(plan.next(ProjectState(1.0, ("archive pools", "archive the project"))))
+        none: Page[Any] = Page((), has_more=False)
+        operation = TolokaOperation("9", "POOL.ARCHIVE", theirs or "", parameters={"pool_id": "0"})
+        found = Page((operation,), has_more=False) if theirs else none
+        # Nothing is under way at the first three looks, which come before the start.
+        looks = [none, none, none, found]
+        refusal = Conflict("POST", ("OPERATION_ALREADY_EXISTS: it is being archived",), 409)
+        talk = Talk({"/archive": refusal, "/operations": looks, POOLS: page("CLOSED")})
+        sent = talk.hold(plan.send(step.what))
+        assert bool(sent.told.refused) is is_refused
+        assert (sent.job is not None) is (theirs == "RUNNING")
+
+
+class TestLateOperations:
+    @pytest.mark.parametrize(("ago", "pauses"), [(0.0, [1.0, 2.0, 4.0, 8.0]), (15.0, []), (3600.0, [])])
+    def test_a_retry_looks_until_what_a_lost_submit_started_would_be_there(
+        self, ago: float, pauses: list[float]
+    ) -> None:
+        talk = Talk({"/operations": Page((), has_more=False)})
+        for plan, state, what in (
+            (ArchivePool("1", 2000.0), PoolState(1.0), "1"),
+            (
+                ArchiveProject("7", True, True, now=2000.0),
+                ProjectState(1.0, ()),
+                Doing("archive the project", None),
+            ),
+        ):
+            talk.pauses.clear()
+            assert talk.hold(plan.find(state, what, Since(None, ago), 0)) is None  # type: ignore[attr-defined]
+            assert talk.pauses == pauses
 
 
 class TestKeys:
