@@ -284,10 +284,10 @@ def test_a_job_that_no_longer_tells_its_progress_is_asked_as_one_that_never_did(
 
 @pytest.mark.parametrize("seconds", [60, 600, 3600])
 def test_the_end_is_seen_soon_at_no_more_looks_than_a_fixed_pause(seconds: float) -> None:
-    """A job with whole per cents; a simulation of the looks."""
+    """A job with whole per cents; a simulation of the looks, often enough for their jitter to even out."""
     lags, looks = [], []
-    for start in range(20):
-        schedule, now, number = Schedule(30), start / 20, 1
+    for start in range(400):
+        schedule, now, number = Schedule(30), start / 400, 1
         while now < seconds:
             schedule.saw(at(int(now / seconds * 100)), now=now)
             now += schedule.pause()
