@@ -169,7 +169,10 @@ def _database() -> None:
     from airflow.models.pool import Pool
     from airflow.utils import db
 
+    level = logging.getLogger().level
     db.initdb()
+    # The migrations set up logging for themselves, and leave it so: no task of an Airflow sees that.
+    logging.getLogger().setLevel(level)
     Pool.create_or_update_pool("jira_archival", 1, "Jira archives one thing at a time", include_deferred=True)
 
 
